@@ -1,0 +1,150 @@
+//! Curvature: a symmetric matrix at fixed parameters (Hessian, Gauss-Newton, Fisher, or an approximation).
+//!
+//! Statistics accumulate; a snapshot is an immutable [`Curvature`]; damping it yields a [`DampedSolver`] for
+//! (C + λI) X = B; only a solver that is a fixed positive definite linear map, a [`DampedInverse`], may precondition.
+//! Each arrow is a type: an inverse that disagrees with its λ, an undamped solve, or a truncated CG posing as a
+//! preconditioner cannot be written.
+//!
+//! | structure | C + λI | solver | fidelity | may precondition |
+//! |---|---|---|---|---|
+//! | `Dense` | closed | Cholesky | exact | yes |
+//! | `Diagonal` | closed | elementwise | exact | yes |
+//! | `BlockDiagonal` of any | closed | block by block | worst of its blocks | if every block may |
+//! | `Kronecker` A ⊗ G | not closed | eigenbases, or two Choleskys with π | exact, or factored | yes |
+//! | `MatrixFree` | shifted operator | preconditioned CG | iterative | no: not linear in B |
+
+use crate::backend::Ctx;
+use crate::error::{Error, Result, check_len, check_shape};
+use crate::krylov::CgStop;
+use crate::linop::{Preconditioner, SelfAdjoint};
+use crate::mat::{MatMut, MatRef};
+use crate::scalar::Scalar;
+
+/// λ in C + λI: finite and positive.
+#[derive(Debug, Clone, Copy, PartialEq, PartialOrd)]
+pub struct Damping<T>(T);
+
+impl<T: Scalar> Damping<T> {
+    /// `None` unless λ is finite and positive.
+    pub fn new(lambda: T) -> Option<Self> {
+        (lambda.is_finite() && lambda > T::ZERO).then_some(Self(lambda))
+    }
+
+    /// λ.
+    pub fn get(self) -> T {
+        self.0
+    }
+}
+
+impl<T: Scalar> TryFrom<f64> for Damping<T> {
+    type Error = Error;
+    fn try_from(lambda: f64) -> Result<Self> {
+        Damping::new(T::of(lambda))
+            .ok_or_else(|| Error::invalid("damping", format!("{lambda} must be finite and positive")))
+    }
+}
+
+/// What is known about the sign of vᵀCv.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Definiteness {
+    /// vᵀCv >= 0 for every v.
+    PositiveSemidefinite,
+    /// Any sign.
+    Indefinite,
+}
+
+/// Which system a solver solves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Fidelity {
+    /// C + λI, to rounding.
+    Exact,
+    /// A nearby matrix with Kronecker structure (Eq 24), to rounding.
+    Factored,
+    /// C + λI, to a tolerance.
+    Iterative,
+}
+
+/// How a solve went.
+#[derive(Debug, Clone, PartialEq)]
+pub enum SolveReport {
+    /// By a factorization.
+    Direct,
+    /// By an iteration: iterations over all columns, the largest relative true residual, the worst stop reason.
+    Iterative {
+        /// Largest number of iterations over the right-hand sides.
+        iterations: usize,
+        /// Largest relative true residual over the right-hand sides.
+        relative_residual: f64,
+        /// Why the worst column stopped.
+        stop: CgStop,
+    },
+}
+
+/// A symmetric n x n curvature matrix at fixed parameters. Immutable.
+pub trait Curvature<T: Scalar>: SelfAdjoint<T> {
+    /// The solver that damping yields.
+    type Solver: DampedSolver<T>;
+
+    /// What is known about definiteness.
+    fn definiteness(&self) -> Definiteness;
+
+    /// Factors C + λI once, to solve many times. Pure: the curvature is unchanged.
+    ///
+    /// # Errors
+    /// [`Error::NotPositiveDefinite`], [`Error::NotFinite`], [`Error::NoConvergence`].
+    fn damped(&self, ctx: &Ctx<T>, lambda: Damping<T>) -> Result<Self::Solver>;
+
+    /// out_k ← v_kᵀ C v_k for each column of V.
+    ///
+    /// # Errors
+    /// [`Error::Shape`], and those of the operator.
+    fn quadratic_form(&self, ctx: &Ctx<T>, v: MatRef<'_, T>, out: &mut [T]) -> Result<()> {
+        check_len("quadratic_form", v.ncols(), out.len())?;
+        let mut cv = ctx.scratch(v.nrows(), v.ncols());
+        self.apply(ctx, v, cv.as_mut())?;
+        for (k, out) in out.iter_mut().enumerate() {
+            *out = v.col(k).iter().zip(cv.as_ref().col(k)).map(|(&v, &cv)| v * cv).sum();
+        }
+        Ok(())
+    }
+}
+
+/// A procedure for (C + λI) X = B; possibly not linear in B (truncated CG).
+pub trait DampedSolver<T: Scalar>: Send + Sync {
+    /// Order n of the matrix.
+    fn dim(&self) -> usize;
+
+    /// λ.
+    fn damping(&self) -> Damping<T>;
+
+    /// Which system is solved, and how well.
+    fn fidelity(&self) -> Fidelity;
+
+    /// Kernel of [`DampedSolver::solve`]; shapes are already valid, X's old contents must not be read.
+    ///
+    /// # Errors
+    /// Whatever the computation can meet.
+    fn solve_into(&self, ctx: &Ctx<T>, b: MatRef<'_, T>, x: MatMut<'_, T>) -> Result<SolveReport>;
+
+    /// X ← (C + λI)⁻¹ B for an n x K block, shapes checked.
+    ///
+    /// # Errors
+    /// [`Error::Shape`], and those of the computation.
+    fn solve(&self, ctx: &Ctx<T>, b: MatRef<'_, T>, x: MatMut<'_, T>) -> Result<SolveReport> {
+        check_shape("solve: B", (self.dim(), b.ncols()), b.shape())?;
+        check_shape("solve: X", b.shape(), x.shape())?;
+        self.solve_into(ctx, b, x)
+    }
+}
+
+/// A solver that is a fixed positive definite linear map: only these may precondition. Never written by hand.
+pub trait DampedInverse<T: Scalar>: DampedSolver<T> + Preconditioner<T> {
+    /// R ↦ (C + λI)⁻¹ R, the preconditioned gradient.
+    ///
+    /// # Errors
+    /// As [`DampedSolver::solve`].
+    fn precondition(&self, ctx: &Ctx<T>, r: MatRef<'_, T>, out: MatMut<'_, T>) -> Result<()> {
+        self.solve(ctx, r, out).map(|_| ())
+    }
+}
+impl<T: Scalar, D: DampedSolver<T> + Preconditioner<T> + ?Sized> DampedInverse<T> for D {}

@@ -1,0 +1,1 @@
+//! The Kronecker product as an operator (chapter section 5.1).

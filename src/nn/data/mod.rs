@@ -1,0 +1,1 @@
+//! Data sets: bundled digits, a CURVES-like generator, IDX and CSV readers.

@@ -1,0 +1,3 @@
+//! The MLP harness: networks, losses, products with J, G and H, captures, and data readers.
+
+pub mod data;

@@ -1,0 +1,5 @@
+//! Optimizers: parts (objective, damping rule, quadratic model, averaging) and short assemblies of them.
+
+mod objective;
+
+pub use objective::{CaptureSink, FisherKind, LayeredObjective, Objective, ParamBlock, ParamLayout};

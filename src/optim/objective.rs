@@ -1,0 +1,205 @@
+//! What an optimizer needs to know of a problem: flat parameters θ, a loss and its gradient on a batch; for K-FAC
+//! also the layers, their captured activations and pseudo-gradients, and Gauss-Newton forms from forward products.
+
+use crate::backend::Ctx;
+use crate::error::Result;
+use crate::mat::{MatMut, MatRef};
+use crate::scalar::Scalar;
+
+/// One weight matrix W (rows x cols, bias as the last column) inside flat θ, stored as vec(W) by columns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ParamBlock {
+    /// Where vec(W) starts in θ.
+    pub offset: usize,
+    /// d_out.
+    pub rows: usize,
+    /// d_in + 1 with a bias, d_in without.
+    pub cols: usize,
+}
+
+impl ParamBlock {
+    /// Number of parameters.
+    pub fn len(&self) -> usize {
+        self.rows * self.cols
+    }
+
+    /// Whether the block holds no parameter.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The block's range in θ.
+    pub fn range(&self) -> std::ops::Range<usize> {
+        self.offset..self.offset + self.len()
+    }
+
+    /// W as a view into θ.
+    ///
+    /// # Errors
+    /// [`Error::Shape`](crate::Error::Shape) when θ is too short.
+    pub fn view<'a, T: Scalar>(&self, theta: &'a [T]) -> Result<MatRef<'a, T>> {
+        MatRef::from_slice(theta.get(self.range()).unwrap_or(&[]), self.rows, self.cols, self.rows.max(1))
+    }
+
+    /// W as a mutable view into θ.
+    ///
+    /// # Errors
+    /// [`Error::Shape`](crate::Error::Shape) when θ is too short.
+    pub fn view_mut<'a, T: Scalar>(&self, theta: &'a mut [T]) -> Result<MatMut<'a, T>> {
+        MatMut::from_slice(theta.get_mut(self.range()).unwrap_or(&mut []), self.rows, self.cols, self.rows.max(1))
+    }
+}
+
+/// The weight matrices of flat θ, one after the other.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ParamLayout {
+    blocks: Vec<ParamBlock>,
+    len: usize,
+}
+
+impl ParamLayout {
+    /// Blocks of the given (rows, cols), laid out in order.
+    pub fn new(shapes: impl IntoIterator<Item = (usize, usize)>) -> Self {
+        let mut layout = Self::default();
+        for (rows, cols) in shapes {
+            layout.blocks.push(ParamBlock { offset: layout.len, rows, cols });
+            layout.len += rows * cols;
+        }
+        layout
+    }
+
+    /// The blocks in order.
+    pub fn blocks(&self) -> &[ParamBlock] {
+        &self.blocks
+    }
+
+    /// Number of parameters.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether there is no parameter.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+}
+
+/// A loss over flat parameters, evaluated on batches. Regularization is part of it.
+pub trait Objective<T: Scalar> {
+    /// A batch of cases.
+    type Batch: ?Sized;
+
+    /// The weight matrices inside θ.
+    fn layout(&self) -> &ParamLayout;
+
+    /// h(θ) on the batch.  1 pass.
+    ///
+    /// # Errors
+    /// [`Error::Shape`](crate::Error::Shape). A loss that is not finite is a value, not an error.
+    fn loss(&self, ctx: &Ctx<T>, theta: &[T], batch: &Self::Batch) -> Result<T>;
+
+    /// h(θ), and its gradient in `grad`.  2 passes.
+    ///
+    /// # Errors
+    /// As [`Objective::loss`].
+    fn loss_grad(&self, ctx: &Ctx<T>, theta: &[T], batch: &Self::Batch, grad: &mut [T]) -> Result<T>;
+}
+
+/// How the second moments of output gradients are taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum FisherKind {
+    /// All output directions (the columns of a square root of the output Hessian): no sampling noise, one backward
+    /// pass for each output.
+    Exact,
+    /// Targets sampled from the model's own predictive distribution: an unbiased estimate of the Fisher matrix.
+    #[default]
+    MonteCarlo,
+    /// The observed targets. This is *not* the Fisher matrix, and it vanishes where the model fits; offered for
+    /// comparison.
+    Empirical,
+}
+
+/// Receives what a capture pass finds, to accumulate second moments.
+pub trait CaptureSink<T: Scalar> {
+    /// A_layer += weight · Ā Āᵀ, with Ā (cols x cases) the homogeneous input activations of the layer.
+    ///
+    /// # Errors
+    /// Whatever the accumulation can meet.
+    fn activations(&mut self, ctx: &Ctx<T>, layer: usize, a: MatRef<'_, T>, weight: T) -> Result<()>;
+
+    /// S_layer += weight · G Gᵀ, with G (rows x cases) the gradients of one case's negative log-likelihood with
+    /// respect to the layer's pre-activations.
+    ///
+    /// # Errors
+    /// Whatever the accumulation can meet.
+    fn gradients(&mut self, ctx: &Ctx<T>, layer: usize, g: MatRef<'_, T>, weight: T) -> Result<()>;
+}
+
+/// An objective with dense layers, which K-FAC can look into.
+///
+/// The Gauss-Newton matrix G = JᵀH_zJ meant here belongs to the *data* term of the loss, with the objective's reduction
+/// (mean or sum over cases); the L2 term's η I is reported by [`LayeredObjective::l2`] and added by the optimizer.
+/// A ⊗ S from a capture approximates the layer's block of that same G: the reduction enters S only.
+pub trait LayeredObjective<T: Scalar>: Objective<T> {
+    /// Activations and gradients of the last forward and backward pass.
+    type Workspace: Send;
+
+    /// An empty workspace; buffers grow on first use and are then reused.
+    fn workspace(&self) -> Self::Workspace;
+
+    /// η of the L2 term η/2 ‖θ‖².
+    fn l2(&self) -> T;
+
+    /// h(θ) keeping the activations in the workspace for the calls below.  1 pass.
+    ///
+    /// # Errors
+    /// As [`Objective::loss`].
+    fn forward(&self, ctx: &Ctx<T>, theta: &[T], batch: &Self::Batch, ws: &mut Self::Workspace) -> Result<T>;
+
+    /// ∇h(θ) (L2 included) after [`LayeredObjective::forward`] at the same θ and batch.  1 pass.
+    ///
+    /// # Errors
+    /// As [`Objective::loss`].
+    fn backward(
+        &self,
+        ctx: &Ctx<T>,
+        theta: &[T],
+        batch: &Self::Batch,
+        ws: &mut Self::Workspace,
+        grad: &mut [T],
+    ) -> Result<()>;
+
+    /// Sends every layer's activations once, and its pseudo-gradients, to `sink`, after `forward` at the same θ and
+    /// batch. `sample` selects the random targets: equal numbers, equal targets. At most `cases` of the batch are
+    /// used (the first ones).  1 pass (as many as outputs for [`FisherKind::Exact`]).
+    ///
+    /// # Errors
+    /// Those of the sink.
+    #[allow(clippy::too_many_arguments)] // everything a pass reads, by name
+    fn capture(
+        &self,
+        ctx: &Ctx<T>,
+        theta: &[T],
+        batch: &Self::Batch,
+        ws: &mut Self::Workspace,
+        kind: FisherKind,
+        cases: usize,
+        sample: u64,
+        sink: &mut dyn CaptureSink<T>,
+    ) -> Result<()>;
+
+    /// gram(i, j) ← v_iᵀ G v_j for vectors of the length of θ, after `forward` at the same θ and batch: one forward
+    /// product J v each and no backward pass.  One pass a vector.
+    ///
+    /// # Errors
+    /// [`Error::Shape`](crate::Error::Shape).
+    fn ggn_gram(
+        &self,
+        ctx: &Ctx<T>,
+        theta: &[T],
+        batch: &Self::Batch,
+        ws: &mut Self::Workspace,
+        vectors: &[&[T]],
+        gram: MatMut<'_, T>,
+    ) -> Result<()>;
+}

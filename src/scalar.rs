@@ -1,0 +1,61 @@
+//! The two scalars of the crate: `f32` and `f64`, equal citizens behind one sealed trait.
+
+use std::fmt::{Debug, Display, LowerExp};
+use std::iter::Sum;
+
+mod sealed {
+    pub trait Sealed {}
+    impl Sealed for f32 {}
+    impl Sealed for f64 {}
+}
+
+/// A real floating-point number: `f32` or `f64`.
+///
+/// The trait is sealed; arithmetic comes from [`num_traits::Float`] and [`num_traits::NumAssign`].
+pub trait Scalar:
+    sealed::Sealed
+    + num_traits::Float
+    + num_traits::NumAssign
+    + Default
+    + Debug
+    + Display
+    + LowerExp
+    + Sum
+    + Send
+    + Sync
+    + 'static
+{
+    /// 0.
+    const ZERO: Self;
+    /// 1.
+    const ONE: Self;
+    /// Distance from 1 to the next larger number (2⁻²³ or 2⁻⁵²).
+    const EPS: Self;
+    /// Name of the type, `"f32"` or `"f64"`.
+    const NAME: &'static str;
+    /// Nearest value of this type.
+    fn of(x: f64) -> Self;
+    /// Widened to `f64`, exactly.
+    fn f64(self) -> f64;
+}
+
+macro_rules! scalar {
+    ($t:ident) => {
+        impl Scalar for $t {
+            const ZERO: Self = 0.0;
+            const ONE: Self = 1.0;
+            const EPS: Self = $t::EPSILON;
+            const NAME: &'static str = stringify!($t);
+            #[inline]
+            fn of(x: f64) -> Self {
+                x as $t
+            }
+            #[inline]
+            fn f64(self) -> f64 {
+                f64::from(self)
+            }
+        }
+    };
+}
+scalar!(f32);
+scalar!(f64);

@@ -1,0 +1,1 @@
+//! Statistics: accumulators of second moments, and the snapshots they give.

@@ -1,0 +1,6 @@
+//! What our own tests stand on, public so that yours can too: one tolerance rule, a gallery of matrices, a counting
+//! allocator.
+
+mod tolerance;
+
+pub use tolerance::{relative_error, tolerance};
