@@ -13,6 +13,10 @@
 //! | `Kronecker` A ⊗ G | not closed | eigenbases, or two Choleskys with π | exact, or factored | yes |
 //! | `MatrixFree` | shifted operator | preconditioned CG | iterative | no: not linear in B |
 
+mod matrix_free;
+
+pub use matrix_free::{MatrixFree, MatrixFreeSolver};
+
 use crate::backend::Ctx;
 use crate::error::{Error, Result, check_len, check_shape};
 use crate::krylov::CgStop;
