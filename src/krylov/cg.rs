@@ -349,7 +349,7 @@ fn axpy<T: Scalar>(s: T, x: &[T], y: &mut [T]) {
 fn stays_finite<T: Scalar>(y: &[T], s: T, x: &[T]) -> bool {
     let sum = y.iter().zip(x).fold(T::ZERO, |acc, (&y, &x)| {
         let moved = y + s * x;
-        acc + (moved - moved) // 0, or NaN
+        acc + moved * T::ZERO // 0, or NaN
     });
     sum == T::ZERO
 }
