@@ -38,7 +38,13 @@ impl Objective<f64> for Quadratic {
     }
 }
 
-fn run<O: Optimizer<f64, Quadratic>>(optimizer: &mut O, problem: &Quadratic, b: &[f64], start: &[f64], k: usize) -> Vec<f64> {
+fn run<O: Optimizer<f64, Quadratic>>(
+    optimizer: &mut O,
+    problem: &Quadratic,
+    b: &[f64],
+    start: &[f64],
+    k: usize,
+) -> Vec<f64> {
     let ctx = Ctx::reference();
     let mut theta = start.to_vec();
     for _ in 0..k {

@@ -11,7 +11,8 @@ fn dot(x: &[f64; 3], y: &[f64; 3]) -> f64 {
 /// The model of h(θ) = ½ θᵀ diag(c) θ + gᵀθ + η/2 ‖θ‖² at θ = 0 on the span of two vectors.
 fn model(c: &[f64; 3], g: &[f64; 3], v: [&[f64; 3]; 2], l2: f64, lambda: f64) -> QuadraticModel {
     let form = |x: &[f64; 3], y: &[f64; 3]| (0..3).map(|i| c[i] * x[i] * y[i]).sum::<f64>();
-    let table = |f: &dyn Fn(&[f64; 3], &[f64; 3]) -> f64| [[f(v[0], v[0]), f(v[0], v[1])], [f(v[1], v[0]), f(v[1], v[1])]];
+    let table =
+        |f: &dyn Fn(&[f64; 3], &[f64; 3]) -> f64| [[f(v[0], v[0]), f(v[0], v[1])], [f(v[1], v[0]), f(v[1], v[1])]];
     QuadraticModel { gram: table(&form), inner: table(&dot), slope: [dot(g, v[0]), dot(g, v[1])], l2, lambda }
 }
 

@@ -24,7 +24,6 @@ use crate::scalar::Scalar;
 /// Dense kernels on column-major views. A custom backend writes five: gemm, syrk_lower, trsm, potrf, syevd.
 ///
 /// `threads` is the most threads the call may use (at least 1); a backend without threads ignores it.
-#[allow(clippy::too_many_arguments)] // BLAS signatures
 pub trait Backend<T: Scalar>: Debug + Send + Sync {
     /// Short name: `"reference"`, `"faer"`, `"blas"`, ...
     fn name(&self) -> &'static str;

@@ -11,7 +11,7 @@
 //! | [`Diagonal`] | closed | elementwise | exact | yes |
 //! | [`BlockDiagonal`] of any | closed | block by block | worst of its blocks | if every block may |
 //! | [`Kronecker`] A ⊗ S | not closed | eigenbases, or two Choleskys with π | exact, or factored | yes |
-//! | `MatrixFree` | shifted operator | preconditioned CG | iterative | no: not linear in B |
+//! | [`MatrixFree`] | shifted operator | preconditioned CG | iterative | no: not linear in B |
 
 mod any;
 mod block_diagonal;
@@ -19,6 +19,7 @@ mod dense;
 mod diagonal;
 mod kronecker;
 mod kronecker_inverse;
+mod matrix_free;
 mod pi;
 
 pub use any::AnyCurvature;
@@ -27,6 +28,7 @@ pub use dense::{Dense, DenseInverse};
 pub use diagonal::{Diagonal, DiagonalInverse};
 pub use kronecker::{Kronecker, KroneckerDamping};
 pub use kronecker_inverse::{FactorInverse, KroneckerInverse};
+pub use matrix_free::{MatrixFree, MatrixFreeSolver};
 pub use pi::PiRule;
 
 use crate::backend::Ctx;

@@ -63,7 +63,8 @@ impl<T: Scalar, W> Kfac<T, W> {
     /// [`Error::InvalidParameter`] for options outside their domain.
     pub fn new(options: KfacOptions<T>) -> Result<Self> {
         options.validate()?;
-        let (omega, min, max) = options.adaptation.map_or((0.5, f64::MIN_POSITIVE, f64::MAX), |a| (a.omega, a.min, a.max));
+        let (omega, min, max) =
+            options.adaptation.map_or((0.5, f64::MIN_POSITIVE, f64::MAX), |a| (a.omega, a.min, a.max));
         let rule = LevenbergMarquardt::new(options.lambda, omega, min, max)?;
         let average = options.averaging.map(|(decay, start)| IterateAverage::new(decay, start));
         Ok(Self { options, rule, gamma: None, steps: 0, samples: 0, state: None, average })
@@ -187,8 +188,13 @@ impl<T: Scalar, W> State<T, W> {
         let mut gram = Mat::zeros(vectors.len(), vectors.len());
         objective.ggn_gram(ctx, theta, batch, &mut self.workspace, vectors, gram.as_mut())?;
         passes.jvp += vectors.len() as u64;
-        let mut model =
-            QuadraticModel { gram: [[0.0; 2]; 2], inner: [[0.0; 2]; 2], slope: [0.0; 2], l2: objective.l2().f64(), lambda };
+        let mut model = QuadraticModel {
+            gram: [[0.0; 2]; 2],
+            inner: [[0.0; 2]; 2],
+            slope: [0.0; 2],
+            l2: objective.l2().f64(),
+            lambda,
+        };
         for (i, vi) in vectors.iter().enumerate() {
             model.slope[i] = dot(&self.gradient, vi);
             for (j, vj) in vectors.iter().enumerate() {
@@ -248,7 +254,6 @@ impl<T: Scalar, W> Kfac<T, W> {
         Ok(best)
     }
 
-    #[allow(clippy::too_many_arguments)] // one step's whole context
     fn propose_at<O: LayeredObjective<T, Workspace = W>>(
         &mut self,
         ctx: &Ctx<T>,
@@ -277,7 +282,8 @@ impl<T: Scalar, W> Kfac<T, W> {
             }
             StepRule::Fixed { learning_rate, momentum, norm_constraint } => {
                 let slope = -dot(&state.gradient, &state.direction);
-                let shrink = norm_constraint.map_or(1.0, |c| (c / (learning_rate * learning_rate * slope)).sqrt().min(1.0));
+                let shrink =
+                    norm_constraint.map_or(1.0, |c| (c / (learning_rate * learning_rate * slope)).sqrt().min(1.0));
                 let alpha = learning_rate * if shrink.is_finite() { shrink } else { 1.0 };
                 let step = SubspaceStep { alpha, momentum };
                 let needs_model = self.options.adaptation.is_some_and(|a| (self.steps + 1).is_multiple_of(a.interval));

@@ -87,7 +87,7 @@ impl<T: Scalar> Layer<T> {
     /// A new inverse at λ: from the cached eigenbases where only λ has changed, else from the statistics.
     fn renew(&mut self, ctx: &Ctx<T>, damping: KroneckerDamping<T>, lambda: Damping<T>) -> Result<()> {
         let current = self.made_at == self.factors.updates();
-        let redamped = self.inverse.as_ref().filter(|_| current).and_then(|inverse| inverse.redamp(lambda));
+        let redamped = self.inverse.as_ref().filter(|_| current).and_then(|inverse| inverse.redamp(lambda).ok());
         let inverse = match redamped {
             Some(inverse) => inverse,
             None => match self.factors.snapshot(damping)? {
