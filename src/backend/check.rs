@@ -139,6 +139,11 @@ impl<T: Scalar> PowerOfTwoScale<T> {
         x * self.undo[0] * self.undo[1]
     }
 
+    /// The scaling as one number: the nearest power of two that is finite and has a normal inverse.
+    pub fn factor(&self) -> T {
+        (self.multiply[0] * self.multiply[1]).min(T::ONE / T::min_positive_value())
+    }
+
     /// Whether the matrix is at the scale of 1 already.
     pub fn is_one(&self) -> bool {
         self.multiply == [T::ONE; 2]
