@@ -230,8 +230,8 @@ impl<T: Scalar> CgColumn<T> {
     /// Sets up scales, the residual r at the start, tolerances. Whether the column has something to do.
     fn enter(&mut self, b: &[T], ax: &[T], x: &[T], r: &mut [T], opts: &CgOptions<T>) -> bool {
         residual(b, ax, T::ONE, r);
-        let scale_b = check::power_of_two_scale(MatRef::from_column(b)).multiply;
-        let scale = scale_b.min(check::power_of_two_scale(MatRef::from_column(r)).multiply);
+        let scale_b = check::power_of_two_scale(MatRef::from_column(b)).factor();
+        let scale = scale_b.min(check::power_of_two_scale(MatRef::from_column(r)).factor());
         r.iter_mut().for_each(|r| *r *= scale);
         self.scale = scale.f64();
         // ‖b‖ by its own scale, so that its squares neither overflow nor vanish
@@ -349,7 +349,7 @@ fn axpy<T: Scalar>(s: T, x: &[T], y: &mut [T]) {
 fn stays_finite<T: Scalar>(y: &[T], s: T, x: &[T]) -> bool {
     let sum = y.iter().zip(x).fold(T::ZERO, |acc, (&y, &x)| {
         let moved = y + s * x;
-        acc + moved * T::ZERO // 0, or NaN
+        acc + T::ZERO * moved // 0, or NaN
     });
     sum == T::ZERO
 }
