@@ -29,13 +29,8 @@ const STEP: f64 = 0.3;
 const STEPS: usize = 3;
 
 fn tanh_net(loss: Loss, seed: u64) -> Problem {
-    let spec = Spec {
-        widths: vec![2, 3, 2],
-        activation: Activation::Tanh,
-        loss,
-        reduction: Reduction::Mean,
-        cases: 40,
-    };
+    let spec =
+        Spec { widths: vec![2, 3, 2], activation: Activation::Tanh, loss, reduction: Reduction::Mean, cases: 40 };
     problem(&spec, seed)
 }
 
@@ -85,7 +80,7 @@ fn changes(net: &Mlp<f64>, seed: u64, rigid: bool) -> Vec<Change> {
 /// -(matrix)⁻¹ gradient.
 fn newton_direction(ctx: &Ctx<f64>, matrix: Mat<f64>, gradient: &[f64]) -> Vec<f64> {
     let mut direction: Vec<f64> = gradient.iter().map(|g| -g).collect();
-    let factor = Cholesky::new(ctx, matrix).expect("a non-singular curvature is a condition of the law");
+    let factor = Cholesky::new(ctx, matrix).expect("the condition was checked");
     factor.solve_in_place(ctx, MatMut::from_column(&mut direction)).unwrap();
     direction
 }
@@ -188,13 +183,24 @@ fn direction<O: LayeredObjective<f64>>(ctx: &Ctx<f64>, m: Method, o: &O, theta: 
     }
 }
 
-fn run<O: LayeredObjective<f64>>(ctx: &Ctx<f64>, m: Method, o: &O, theta: &[f64], b: &O::Batch) -> Vec<f64> {
-    let mut theta = theta.to_vec();
+/// A singular curvature, as undamped steps can reach where outputs saturate, is outside the law.
+const SINGULAR: f64 = 1e8;
+
+/// STEPS steps, and the largest condition of the Gauss-Newton matrix on the way; stops where that is too large.
+fn run<O>(ctx: &Ctx<f64>, m: Method, o: &O, theta: &[f64], b: &O::Batch) -> (Vec<f64>, f64)
+where
+    O: LayeredObjective<f64>,
+{
+    let (mut theta, mut kappa) = (theta.to_vec(), 1.0f64);
     for _ in 0..STEPS {
+        kappa = kappa.max(condition(ctx, &ggn(ctx, o, &theta, b)));
+        if kappa > SINGULAR {
+            break;
+        }
         let direction = direction(ctx, m, o, &theta, b);
         theta.iter_mut().zip(direction).for_each(|(w, d)| *w += STEP * d);
     }
-    theta
+    (theta, kappa)
 }
 
 /// θ† with T θ† = θ.
@@ -216,10 +222,9 @@ fn drift(m: Method, p: &Problem, changes: Vec<Change>) -> (f64, f64) {
     let ctx = Ctx::default();
     let start = theta_for(&ctx, p, &changes);
     let other = Reparameterized { inner: &p.net, changes };
-    let here = run(&ctx, m, &p.net, &p.theta, &p.batch);
-    let there = other.to_inner(&ctx, &run(&ctx, m, &other, &start, &p.batch));
-    let kappa = condition(&ctx, &ggn(&ctx, &other, &start, &p.batch));
-    (relative_distance(&there, &here, &p.theta), kappa)
+    let (here, k1) = run(&ctx, m, &p.net, &p.theta, &p.batch);
+    let (there, k2) = run(&ctx, m, &other, &start, &p.batch);
+    (relative_distance(&other.to_inner(&ctx, &there), &here, &p.theta), k1.max(k2))
 }
 
 fn norm(x: impl Iterator<Item = f64>) -> f64 {
@@ -244,7 +249,7 @@ proptest! {
             let p = tanh_net(loss, seed);
             for m in [Method::GaussNewton, Method::NaturalGradient, Method::Kfac] {
                 let (drift, kappa) = drift(m, &p, changes(&p.net, change, false));
-                prop_assume!(kappa < 1e8);
+                prop_assume!(kappa < SINGULAR);
                 prop_assert!(drift <= limit(p.theta.len(), kappa), "{m:?} {loss:?}: {drift:e}, condition {kappa:e}");
             }
         }
@@ -287,7 +292,8 @@ fn as_logistic(p: &Problem) -> (Mlp<f64>, Vec<Change>) {
 #[test]
 fn a_tanh_network_and_its_logistic_twin_take_the_same_steps() {
     let ctx = Ctx::default();
-    for seed in 0..6 {
+    let mut tried = 0;
+    for seed in 0..8 {
         let p = tanh_net(Loss::SquaredError, seed);
         let (logistic, map) = as_logistic(&p);
         let to_logistic = Reparameterized { inner: &logistic, changes: map };
@@ -295,16 +301,24 @@ fn a_tanh_network_and_its_logistic_twin_take_the_same_steps() {
         let losses = (p.net.loss(&ctx, &p.theta, &p.batch).unwrap(), logistic.loss(&ctx, &twin, &p.batch).unwrap());
         assert!((losses.0 - losses.1).abs() <= tolerance::<f64>(40, losses.0));
         for m in [Method::GaussNewton, Method::NaturalGradient, Method::Kfac] {
-            let here = to_logistic.to_inner(&ctx, &run(&ctx, m, &p.net, &p.theta, &p.batch));
-            let there = run(&ctx, m, &logistic, &twin, &p.batch);
-            let kappa = condition(&ctx, &ggn(&ctx, &logistic, &twin, &p.batch));
-            let drift = relative_distance(&there, &here, &twin);
+            let (here, k1) = run(&ctx, m, &p.net, &p.theta, &p.batch);
+            let (there, k2) = run(&ctx, m, &logistic, &twin, &p.batch);
+            let kappa = k1.max(k2);
+            if kappa >= SINGULAR {
+                continue;
+            }
+            tried += 1;
+            let drift = relative_distance(&there, &to_logistic.to_inner(&ctx, &here), &twin);
             assert!(drift <= limit(twin.len(), kappa), "{m:?}, seed {seed}: {drift:e}, condition {kappa:e}");
         }
         let m = Method::GradientDescent;
-        let here = to_logistic.to_inner(&ctx, &run(&ctx, m, &p.net, &p.theta, &p.batch));
-        assert!(relative_distance(&run(&ctx, m, &logistic, &twin, &p.batch), &here, &twin) > 1e-2);
+        let (here, k1) = run(&ctx, m, &p.net, &p.theta, &p.batch);
+        let (there, k2) = run(&ctx, m, &logistic, &twin, &p.batch);
+        if k1.max(k2) < SINGULAR {
+            assert!(relative_distance(&there, &to_logistic.to_inner(&ctx, &here), &twin) > 1e-2);
+        }
     }
+    assert!(tried >= 15, "only {tried} of 24 runs stayed non-singular");
 }
 
 #[test]

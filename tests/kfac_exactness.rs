@@ -24,9 +24,7 @@ fn distance(spec: &Spec, seed: u64, kind: FisherKind) -> f64 {
     let ggn = dense_ggn(&ctx, &p);
     let factors = factors(&ctx, &p.net, &p.theta, &p.batch, kind, 0..1);
     (0..p.net.layers().len())
-        .map(|l| {
-            relative_error(kronecker_block(&ctx, &factors, l).as_ref(), block_of(&ggn, &p.net, l).as_ref())
-        })
+        .map(|l| relative_error(kronecker_block(&ctx, &factors, l).as_ref(), block_of(&ggn, &p.net, l).as_ref()))
         .fold(0.0, f64::max)
 }
 
@@ -82,7 +80,10 @@ fn sampled_factors_converge_to_the_exact_ones() {
                 }
             }
             let error = relative_error(sampled.a(), exact.a());
-            assert!(error <= tolerance::<f64>(SAMPLES as usize, 1.0), "activations do not depend on targets: {error:e}");
+            assert!(
+                error <= tolerance::<f64>(SAMPLES as usize, 1.0),
+                "activations do not depend on targets: {error:e}"
+            );
         }
     }
 }
