@@ -137,7 +137,12 @@ impl<T: Scalar> Ctx<T> {
         task: impl Fn(&Ctx<T>, &mut I) -> Result<()> + Sync,
     ) -> Result<()> {
         if self.threads == 1 || items.len() <= 1 {
-            return items.iter_mut().map(|item| task(self, item)).fold(Ok(()), |all, one| all.and(one));
+            // every item is run, whatever the ones before it returned
+            let mut all = Ok(());
+            for item in items {
+                all = all.and(task(self, item));
+            }
+            return all;
         }
         let single = self.with_threads(1);
         let slots: Vec<Mutex<(&mut I, Result<()>)>> = items.iter_mut().map(|item| Mutex::new((item, Ok(())))).collect();
@@ -153,14 +158,14 @@ impl<T: Scalar> Ctx<T> {
                 });
             }
         });
-        slots.into_iter().map(|s| s.into_inner().unwrap_or_else(PoisonError::into_inner).1).fold(Ok(()), Result::and)
+        let mut outcomes = slots.into_iter().map(|slot| slot.into_inner().unwrap_or_else(PoisonError::into_inner).1);
+        outcomes.try_for_each(|outcome| outcome)
     }
 
     /// [`Backend::gemm`]: C ← α op(A) op(B) + β C.
     ///
     /// # Errors
     /// As [`Backend::gemm`].
-    #[allow(clippy::too_many_arguments)] // BLAS signature
     pub fn gemm(
         &self,
         alpha: T,

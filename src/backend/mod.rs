@@ -8,10 +8,18 @@
 //! - A failed [`Backend::potrf`] names the exact index of the first pivot that is not positive.
 //! - For a fixed backend, machine and thread count a result is the same bit for bit.
 
+#[cfg(feature = "blas")]
+mod blas;
 pub mod check;
 mod ctx;
+#[cfg(feature = "faer")]
+mod faer;
 mod reference;
 
+#[cfg(feature = "blas")]
+pub use self::blas::Blas;
+#[cfg(feature = "faer")]
+pub use self::faer::Faer;
 pub use ctx::{Ctx, Scratch};
 pub use reference::Reference;
 
@@ -24,7 +32,6 @@ use crate::scalar::Scalar;
 /// Dense kernels on column-major views. A custom backend writes five: gemm, syrk_lower, trsm, potrf, syevd.
 ///
 /// `threads` is the most threads the call may use (at least 1); a backend without threads ignores it.
-#[allow(clippy::too_many_arguments)] // BLAS signatures
 pub trait Backend<T: Scalar>: Debug + Send + Sync {
     /// Short name: `"reference"`, `"faer"`, `"blas"`, ...
     fn name(&self) -> &'static str;

@@ -7,11 +7,29 @@
 //!
 //! | structure | C + λI | solver | fidelity | may precondition |
 //! |---|---|---|---|---|
-//! | `Dense` | closed | Cholesky | exact | yes |
-//! | `Diagonal` | closed | elementwise | exact | yes |
-//! | `BlockDiagonal` of any | closed | block by block | worst of its blocks | if every block may |
-//! | `Kronecker` A ⊗ G | not closed | eigenbases, or two Choleskys with π | exact, or factored | yes |
-//! | `MatrixFree` | shifted operator | preconditioned CG | iterative | no: not linear in B |
+//! | [`Dense`] | closed | Cholesky | exact | yes |
+//! | [`Diagonal`] | closed | elementwise | exact | yes |
+//! | [`BlockDiagonal`] of any | closed | block by block | worst of its blocks | if every block may |
+//! | [`Kronecker`] A ⊗ S | not closed | eigenbases, or two Choleskys with π | exact, or factored | yes |
+//! | [`MatrixFree`] | shifted operator | preconditioned CG | iterative | no: not linear in B |
+
+mod any;
+mod block_diagonal;
+mod dense;
+mod diagonal;
+mod kronecker;
+mod kronecker_inverse;
+mod matrix_free;
+mod pi;
+
+pub use any::AnyCurvature;
+pub use block_diagonal::{BlockDiagonal, BlockDiagonalInverse};
+pub use dense::{Dense, DenseInverse};
+pub use diagonal::{Diagonal, DiagonalInverse};
+pub use kronecker::{Kronecker, KroneckerDamping};
+pub use kronecker_inverse::{FactorInverse, KroneckerInverse};
+pub use matrix_free::{MatrixFree, MatrixFreeSolver};
+pub use pi::PiRule;
 
 use crate::backend::Ctx;
 use crate::error::{Error, Result, check_len, check_shape};
@@ -148,3 +166,38 @@ pub trait DampedInverse<T: Scalar>: DampedSolver<T> + Preconditioner<T> {
     }
 }
 impl<T: Scalar, D: DampedSolver<T> + Preconditioner<T> + ?Sized> DampedInverse<T> for D {}
+
+macro_rules! forward {
+    ($($pointer:ty),+) => {$(
+        impl<T: Scalar, C: Curvature<T> + ?Sized> Curvature<T> for $pointer {
+            type Solver = C::Solver;
+            fn definiteness(&self) -> Definiteness {
+                (**self).definiteness()
+            }
+            fn damped(&self, ctx: &Ctx<T>, lambda: Damping<T>) -> Result<C::Solver> {
+                (**self).damped(ctx, lambda)
+            }
+            fn quadratic_form(&self, ctx: &Ctx<T>, v: MatRef<'_, T>, out: &mut [T]) -> Result<()> {
+                (**self).quadratic_form(ctx, v, out)
+            }
+        }
+        impl<T: Scalar, C: DampedSolver<T> + ?Sized> DampedSolver<T> for $pointer {
+            fn dim(&self) -> usize {
+                (**self).dim()
+            }
+            fn damping(&self) -> Damping<T> {
+                (**self).damping()
+            }
+            fn fidelity(&self) -> Fidelity {
+                (**self).fidelity()
+            }
+            fn solve_into(&self, ctx: &Ctx<T>, b: MatRef<'_, T>, x: MatMut<'_, T>) -> Result<SolveReport> {
+                (**self).solve_into(ctx, b, x)
+            }
+            fn solve(&self, ctx: &Ctx<T>, b: MatRef<'_, T>, x: MatMut<'_, T>) -> Result<SolveReport> {
+                (**self).solve(ctx, b, x)
+            }
+        }
+    )+};
+}
+forward!(&C, Box<C>, std::sync::Arc<C>);

@@ -1,5 +1,11 @@
 //! Krylov methods, one a file. They see an operator only through its products.
 
+mod cg;
+mod cg_options;
+mod cg_report;
 mod stop;
 
+pub use cg::{pcg, pcg_into};
+pub use cg_options::{CgOptions, CgStart, StallRule};
+pub use cg_report::{CgColumn, CgReport};
 pub use stop::CgStop;

@@ -53,6 +53,11 @@ impl<T: Scalar> Mat<T> {
         Ok(Self { data, nrows, ncols })
     }
 
+    pub(super) fn from_parts(data: Vec<T>, nrows: usize, ncols: usize) -> Self {
+        debug_assert_eq!(data.len(), nrows * ncols);
+        Self { data, nrows, ncols }
+    }
+
     /// A diagonal matrix.
     pub fn from_diagonal(d: &[T]) -> Self {
         Self::from_fn(d.len(), d.len(), |i, j| if i == j { d[i] } else { T::ZERO })

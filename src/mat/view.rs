@@ -138,7 +138,9 @@ impl<'a, T: Scalar> MatRef<'a, T> {
 
     /// An owned contiguous copy.
     pub fn to_owned(&self) -> Mat<T> {
-        Mat::from_fn(self.nrows, self.ncols, |i, j| self.data[i + j * self.ld])
+        let mut data = Vec::with_capacity(self.nrows * self.ncols);
+        self.cols().for_each(|column| data.extend_from_slice(column));
+        Mat::from_parts(data, self.nrows, self.ncols)
     }
 
     /// Whether every element (padding aside) is finite.

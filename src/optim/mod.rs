@@ -1,5 +1,78 @@
 //! Optimizers: parts (objective, damping rule, quadratic model, averaging) and short assemblies of them.
+//!
+//! | optimizer | update | state |
+//! |---|---|---|
+//! | [`Sgd`] | gradient with heavy-ball or Nesterov momentum | one n-vector |
+//! | [`Adam`] | diagonal preconditioner from squared gradients | two n-vectors |
+//! | [`Kfac`] | K-FAC preconditioner, step and momentum from the exact quadratic model | one n-vector, factors |
 
+mod adam;
+mod averaging;
+mod kfac;
+mod kfac_options;
+mod levenberg_marquardt;
 mod objective;
+mod preconditioner;
+mod quadratic_model;
+mod report;
+mod sgd;
 
+pub use adam::Adam;
+pub use averaging::IterateAverage;
+pub use kfac::Kfac;
+pub use kfac_options::{DampingAdaptation, GammaRule, KfacOptions, Rejection, StepRule};
+pub use levenberg_marquardt::{LevenbergMarquardt, ModelDamping};
 pub use objective::{CaptureSink, FisherKind, LayeredObjective, Objective, ParamBlock, ParamLayout};
+pub use preconditioner::{KfacPreconditioner, PreconditionerOptions, RefreshReport};
+pub use quadratic_model::{QuadraticModel, SubspaceStep};
+pub use report::{Passes, StepReport};
+pub use sgd::{MomentumKind, Sgd};
+
+use crate::backend::{Ctx, check};
+use crate::error::{Error, Result, check_len};
+use crate::scalar::Scalar;
+
+/// An optimizer moves θ by looking at one batch.
+pub trait Optimizer<T: Scalar, O: Objective<T> + ?Sized> {
+    /// One step: θ is changed in place, or left as it was when the step is rejected or an error is returned.
+    ///
+    /// # Errors
+    /// [`Error::NotFinite`] when loss or gradient is not finite at θ, [`Error::Shape`], and those of the factorizations.
+    fn step(&mut self, ctx: &Ctx<T>, objective: &O, theta: &mut [T], batch: &O::Batch) -> Result<StepReport<T>>;
+}
+
+/// Loss and gradient at θ, both finite.
+fn take_gradient<T: Scalar, O: Objective<T> + ?Sized>(
+    ctx: &Ctx<T>,
+    objective: &O,
+    theta: &[T],
+    batch: &O::Batch,
+    gradient: &mut Vec<T>,
+) -> Result<T> {
+    check_len("theta", objective.layout().len(), theta.len())?;
+    gradient.resize(theta.len(), T::ZERO);
+    let loss = objective.loss_grad(ctx, theta, batch, gradient)?;
+    if !loss.is_finite() {
+        return Err(Error::NotFinite { op: "loss" });
+    }
+    check::finite_slice("gradient", gradient)?;
+    Ok(loss)
+}
+
+/// xᵀy: blocks of products in the scalar's own precision, their sums in f64, since n can be millions.
+fn dot<T: Scalar>(x: &[T], y: &[T]) -> f64 {
+    const LANES: usize = 16;
+    const BLOCK: usize = 16 * LANES;
+    let block = |x: &[T], y: &[T]| {
+        let mut lanes = [T::ZERO; LANES];
+        let (xs, ys) = (x.chunks_exact(LANES), y.chunks_exact(LANES));
+        let tail: T = xs.remainder().iter().zip(ys.remainder()).map(|(&x, &y)| x * y).sum();
+        for (x, y) in xs.zip(ys) {
+            for i in 0..LANES {
+                lanes[i] += x[i] * y[i];
+            }
+        }
+        lanes.iter().map(|lane| lane.f64()).sum::<f64>() + tail.f64()
+    };
+    x.chunks(BLOCK).zip(y.chunks(BLOCK)).map(|(x, y)| block(x, y)).sum()
+}

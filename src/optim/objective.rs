@@ -175,7 +175,6 @@ pub trait LayeredObjective<T: Scalar>: Objective<T> {
     ///
     /// # Errors
     /// Those of the sink.
-    #[allow(clippy::too_many_arguments)] // everything a pass reads, by name
     fn capture(
         &self,
         ctx: &Ctx<T>,

@@ -1,1 +1,8 @@
-//! Statistics: accumulators of second moments, and the snapshots they give.
+//! Statistics: mutable accumulators of second moments, and the immutable snapshots they give.
+
+mod ema;
+mod kronecker;
+pub mod layout;
+
+pub use ema::{Decay, MovingAverage};
+pub use kronecker::KroneckerFactors;

@@ -1,0 +1,198 @@
+//! [`BlockDiagonal`]: C = diag(C_1, ..., C_L) of any curvatures, closed under + λI block by block; nests.
+//!
+//! ```text
+//! C + λI = diag(C_1 + λI, ..., C_L + λI)
+//! ```
+//! Cost        the sum over the blocks; `damped` factors blocks in parallel, the largest first.
+//! Laws        tests/curvatures.rs (agrees with the assembled dense matrix; nesting changes nothing), tests/descent.rs.
+//! Reference   J. Martens, R. Grosse, Optimizing neural networks with Kronecker-factored approximate curvature, 2015,
+//!             section 4.2.
+
+use std::marker::PhantomData;
+
+use super::{Curvature, DampedSolver, Damping, Definiteness, Fidelity, SolveReport};
+use crate::backend::Ctx;
+use crate::error::{Result, check_len};
+use crate::linop::{HasDiagonal, LinearOperator, Preconditioner, SelfAdjoint};
+use crate::mat::{MatMut, MatRef};
+use crate::scalar::Scalar;
+
+/// C = diag(C_1, ..., C_L); an empty list is the 0 x 0 matrix.
+///
+/// Blocks of different kinds go through [`AnyCurvature`](super::AnyCurvature).
+///
+/// ```
+/// use pullback::{Ctx, LinearOperator, Mat, curvature::{BlockDiagonal, Diagonal}};
+/// let c = BlockDiagonal::new(vec![Diagonal::new(vec![1.0])?, Diagonal::new(vec![2.0, 3.0])?]);
+/// assert_eq!(c.to_dense(&Ctx::default())?, Mat::from_diagonal(&[1.0, 2.0, 3.0]));
+/// # Ok::<(), pullback::Error>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct BlockDiagonal<T, C> {
+    blocks: Vec<C>,
+    scalar: PhantomData<fn() -> T>,
+}
+
+impl<T: Scalar, C: SelfAdjoint<T>> BlockDiagonal<T, C> {
+    /// Puts the blocks on the diagonal in order.
+    pub fn new(blocks: Vec<C>) -> Self {
+        Self { blocks, scalar: PhantomData }
+    }
+
+    /// The blocks in order.
+    pub fn blocks(&self) -> &[C] {
+        &self.blocks
+    }
+
+    /// The blocks in order, owned.
+    pub fn into_blocks(self) -> Vec<C> {
+        self.blocks
+    }
+}
+
+/// Calls `f(block, rows of X, rows of Y)` for each block; X and Y have as many rows as the blocks together.
+fn for_each_block<T: Scalar, B>(
+    blocks: &[B],
+    dim: impl Fn(&B) -> usize,
+    x: MatRef<'_, T>,
+    mut y: MatMut<'_, T>,
+    mut f: impl FnMut(&B, MatRef<'_, T>, MatMut<'_, T>) -> Result<()>,
+) -> Result<()> {
+    let mut start = 0;
+    for block in blocks {
+        let n = dim(block);
+        f(block, x.submatrix(start, 0, n, x.ncols())?, y.rb_mut().submatrix(start, 0, n, x.ncols())?)?;
+        start += n;
+    }
+    Ok(())
+}
+
+impl<T: Scalar, C: SelfAdjoint<T>> LinearOperator<T> for BlockDiagonal<T, C> {
+    fn shape(&self) -> (usize, usize) {
+        let n = self.blocks.iter().map(C::dim).sum();
+        (n, n)
+    }
+
+    fn apply_into(&self, ctx: &Ctx<T>, x: MatRef<'_, T>, y: MatMut<'_, T>) -> Result<()> {
+        for_each_block(&self.blocks, C::dim, x, y, |c, x, y| c.apply(ctx, x, y))
+    }
+
+    fn apply_add(&self, ctx: &Ctx<T>, alpha: T, x: MatRef<'_, T>, y: MatMut<'_, T>) -> Result<()> {
+        let n = self.dim();
+        crate::error::check_shape("apply_add: X", (n, x.ncols()), x.shape())?;
+        crate::error::check_shape("apply_add: Y", (n, x.ncols()), y.shape())?;
+        for_each_block(&self.blocks, C::dim, x, y, |c, x, y| c.apply_add(ctx, alpha, x, y))
+    }
+}
+
+impl<T: Scalar, C: SelfAdjoint<T>> SelfAdjoint<T> for BlockDiagonal<T, C> {}
+
+impl<T: Scalar, C: HasDiagonal<T>> HasDiagonal<T> for BlockDiagonal<T, C> {
+    fn diagonal(&self, ctx: &Ctx<T>, out: &mut [T]) -> Result<()> {
+        check_len("diagonal", self.dim(), out.len())?;
+        let mut rest = out;
+        for block in &self.blocks {
+            let (mine, others) = rest.split_at_mut(block.dim());
+            block.diagonal(ctx, mine)?;
+            rest = others;
+        }
+        Ok(())
+    }
+}
+
+impl<T: Scalar, C: Curvature<T>> Curvature<T> for BlockDiagonal<T, C> {
+    type Solver = BlockDiagonalInverse<T, C::Solver>;
+
+    fn definiteness(&self) -> Definiteness {
+        let indefinite = self.blocks.iter().any(|c| c.definiteness() == Definiteness::Indefinite);
+        if indefinite { Definiteness::Indefinite } else { Definiteness::PositiveSemidefinite }
+    }
+
+    fn damped(&self, ctx: &Ctx<T>, lambda: Damping<T>) -> Result<Self::Solver> {
+        let mut items: Vec<(usize, Option<C::Solver>)> = (0..self.blocks.len()).map(|i| (i, None)).collect();
+        items.sort_by_key(|&(i, _)| std::cmp::Reverse(self.blocks[i].dim()));
+        ctx.for_each(&mut items, |ctx, (i, solver)| {
+            *solver = Some(self.blocks[*i].damped(ctx, lambda)?);
+            Ok(())
+        })?;
+        items.sort_by_key(|&(i, _)| i);
+        Ok(BlockDiagonalInverse { blocks: items.into_iter().filter_map(|(_, solver)| solver).collect(), lambda })
+    }
+}
+
+/// The solvers of the blocks, one λ for all of them.
+///
+/// ```
+/// use pullback::{Ctx, Curvature, DampedSolver, Damping, curvature::{BlockDiagonal, Diagonal, Fidelity}};
+/// let c = BlockDiagonal::new(vec![Diagonal::new(vec![1.0])?, Diagonal::new(vec![2.0, 3.0])?]);
+/// let solver = c.damped(&Ctx::<f64>::default(), Damping::try_from(0.5)?)?;
+/// assert_eq!((solver.dim(), solver.fidelity()), (3, Fidelity::Exact));
+/// # Ok::<(), pullback::Error>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct BlockDiagonalInverse<T, D> {
+    blocks: Vec<D>,
+    lambda: Damping<T>,
+}
+
+impl<T: Scalar, D: DampedSolver<T>> BlockDiagonalInverse<T, D> {
+    /// The solvers in order.
+    pub fn blocks(&self) -> &[D] {
+        &self.blocks
+    }
+}
+
+/// The report of two solves together: the most iterations, the largest residual (NaN above all), the worst reason.
+fn worse(one: SolveReport, other: SolveReport) -> SolveReport {
+    use SolveReport::{Direct, Iterative};
+    match (one, other) {
+        (Direct, report) | (report, Direct) => report,
+        (
+            Iterative { iterations: n, relative_residual: r, stop },
+            Iterative { iterations: m, relative_residual: s, stop: other_stop },
+        ) => Iterative {
+            iterations: n.max(m),
+            relative_residual: if r.is_nan() || r >= s { r } else { s },
+            stop: stop.max(other_stop),
+        },
+    }
+}
+
+impl<T: Scalar, D: DampedSolver<T>> DampedSolver<T> for BlockDiagonalInverse<T, D> {
+    fn dim(&self) -> usize {
+        self.blocks.iter().map(D::dim).sum()
+    }
+
+    fn damping(&self) -> Damping<T> {
+        self.lambda
+    }
+
+    /// The worst of the blocks; exact without blocks.
+    fn fidelity(&self) -> Fidelity {
+        self.blocks.iter().map(D::fidelity).max().unwrap_or(Fidelity::Exact)
+    }
+
+    fn solve_into(&self, ctx: &Ctx<T>, b: MatRef<'_, T>, x: MatMut<'_, T>) -> Result<SolveReport> {
+        let mut report = SolveReport::Direct;
+        for_each_block(&self.blocks, D::dim, b, x, |d, b, x| {
+            let this = d.solve(ctx, b, x)?;
+            report = worse(std::mem::replace(&mut report, SolveReport::Direct), this);
+            Ok(())
+        })?;
+        Ok(report)
+    }
+}
+
+impl<T: Scalar, D: DampedSolver<T> + Preconditioner<T>> LinearOperator<T> for BlockDiagonalInverse<T, D> {
+    fn shape(&self) -> (usize, usize) {
+        let n = DampedSolver::dim(self);
+        (n, n)
+    }
+
+    fn apply_into(&self, ctx: &Ctx<T>, x: MatRef<'_, T>, y: MatMut<'_, T>) -> Result<()> {
+        for_each_block(&self.blocks, <D as DampedSolver<T>>::dim, x, y, |d, x, y| d.apply(ctx, x, y))
+    }
+}
+
+impl<T: Scalar, D: DampedSolver<T> + Preconditioner<T>> SelfAdjoint<T> for BlockDiagonalInverse<T, D> {}
+impl<T: Scalar, D: DampedSolver<T> + Preconditioner<T>> Preconditioner<T> for BlockDiagonalInverse<T, D> {}

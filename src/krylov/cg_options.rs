@@ -1,0 +1,118 @@
+//! Settings of conjugate gradient: tolerances, iteration budget, starting point, Martens' stall rule.
+//!
+//! Laws        tests/pcg.rs.
+//! Reference   J. Martens, Deep learning via Hessian-free optimization, ICML 2010, section 4.4 (the stall rule).
+
+use crate::error::{Error, Result};
+use crate::scalar::Scalar;
+
+/// Where conjugate gradient starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum CgStart {
+    /// From the X passed in (a warm start). One extra product, unless X is zero.
+    #[default]
+    Given,
+    /// From zero; the old contents of X are not read.
+    Zero,
+}
+
+/// Stop when the quadratic model falls too slowly: at step i with k = max(`min_window`, ⌈`fraction` i⌉),
+///
+/// ```text
+/// i > k,  φ(x_i-k) < 0,  (φ(x_i) - φ(x_i-k)) / φ(x_i) < k · progress
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct StallRule {
+    /// Fewest steps that are looked back.
+    pub min_window: usize,
+    /// Share of the steps done so far that is looked back.
+    pub fraction: f64,
+    /// Relative progress asked of each step.
+    pub progress: f64,
+}
+
+/// The values of Martens 2010: 10 steps, 0.1, 5e-4.
+impl Default for StallRule {
+    fn default() -> Self {
+        Self { min_window: 10, fraction: 0.1, progress: 5e-4 }
+    }
+}
+
+impl StallRule {
+    /// Whether the model values φ(x_0), ..., φ(x_i) have stalled at step i.
+    pub fn stalled(&self, models: &[f64]) -> bool {
+        let i = models.len().saturating_sub(1);
+        let window = self.min_window.max((self.fraction * i as f64).ceil() as usize);
+        if i <= window {
+            return false;
+        }
+        let (now, before) = (models[i], models[i - window]);
+        before < 0.0 && (now - before) / now < window as f64 * self.progress
+    }
+}
+
+/// Settings of [`pcg`](super::pcg).
+///
+/// A column has converged when ‖b - A x‖ <= max(`relative_tolerance` ‖b‖, `absolute_tolerance`).
+///
+/// ```
+/// use pullback::krylov::{CgOptions, StallRule};
+/// let options = CgOptions::<f32> { max_iterations: 250, stall: Some(StallRule::default()), ..CgOptions::from_zero() };
+/// assert_eq!(options.relative_tolerance, f32::EPSILON.sqrt());
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct CgOptions<T> {
+    /// Tolerance relative to ‖b‖; finite, not negative.
+    pub relative_tolerance: T,
+    /// Tolerance for ‖b - A x‖ itself; finite, not negative.
+    pub absolute_tolerance: T,
+    /// Most iterations of a column.
+    pub max_iterations: usize,
+    /// Warm start, or zero.
+    pub start: CgStart,
+    /// Martens' rule, off by default.
+    pub stall: Option<StallRule>,
+}
+
+/// Starts from the X given; √ε relative, 0 absolute, 1000 iterations, no stall rule.
+impl<T: Scalar> Default for CgOptions<T> {
+    fn default() -> Self {
+        Self {
+            relative_tolerance: T::EPS.sqrt(),
+            absolute_tolerance: T::ZERO,
+            max_iterations: 1000,
+            start: CgStart::Given,
+            stall: None,
+        }
+    }
+}
+
+impl<T: Scalar> CgOptions<T> {
+    /// The defaults, but starting from zero whatever X holds.
+    pub fn from_zero() -> Self {
+        Self { start: CgStart::Zero, ..Self::default() }
+    }
+
+    /// `Ok` when every setting lies in its domain.
+    ///
+    /// # Errors
+    /// [`Error::InvalidParameter`] naming the setting.
+    pub fn check(&self) -> Result<()> {
+        let tolerance = |name, value: T| {
+            let valid = value.is_finite() && value >= T::ZERO;
+            if valid { Ok(()) } else { Err(Error::invalid(name, format!("{value} must be finite and not negative"))) }
+        };
+        tolerance("relative_tolerance", self.relative_tolerance)?;
+        tolerance("absolute_tolerance", self.absolute_tolerance)?;
+        match self.stall {
+            Some(rule) if rule.min_window == 0 => Err(Error::invalid("stall.min_window", "must be at least 1")),
+            Some(rule) if !(rule.fraction >= 0.0 && rule.fraction.is_finite()) => {
+                Err(Error::invalid("stall.fraction", format!("{} must be finite and not negative", rule.fraction)))
+            }
+            Some(rule) if !(rule.progress > 0.0 && rule.progress.is_finite()) => {
+                Err(Error::invalid("stall.progress", format!("{} must be finite and positive", rule.progress)))
+            }
+            _ => Ok(()),
+        }
+    }
+}

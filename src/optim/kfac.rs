@@ -1,0 +1,388 @@
+//! K-FAC: Algorithm 1 of the chapter with the parts that make it fast and safe.
+//!
+//! One step, on one batch (numbers as in the code below):
+//! ```text
+//! 1  h, ∇h                                    forward, backward
+//! 2  A, S ← moving averages (Eq 25)           backward with targets sampled from the model
+//! 3  refresh (A ⊗ S + γ²I)⁻¹                  every T₃ steps, and in steps 1-3
+//! 4  d = -(A ⊗ S + γ²I)⁻¹ ∇h                  Eq 22 or 23
+//! 5  α, μ = argmin M(α d + μ δ₀)              Eq 26, 27: one forward product each, M with the exact Gauss-Newton matrix
+//! 6  θ ← θ + δ,  δ = α d + μ δ₀
+//! 7  ρ = (h(θ+δ) - h(θ))/M(δ), λ follows      every T₁ steps, Eq 14; a step that raised h is taken back
+//! ```
+//! Deviations  α and μ minimize the model with λ; whether ρ's model has it is [`ModelDamping`]. After a rejected step the
+//!             momentum restarts from zero and λ rises. γ is searched only on request ([`GammaRule`]).
+//! Cost        a gradient, a backward pass, the factor statistics, the preconditioner and two forward products a step.
+//! Laws        tests/kfac.rs, tests/kfac_exactness.rs, tests/invariance.rs, tests/descent.rs.
+//! Reference   J. Martens, R. Grosse, ICML 2015, arXiv:1503.05671, algorithm 2; chapter Algorithm 1.
+
+use super::kfac_options::{GammaRule, KfacOptions, Rejection, StepRule};
+use super::{
+    IterateAverage, KfacPreconditioner, LayeredObjective, LevenbergMarquardt, ModelDamping, Optimizer, Passes,
+    PreconditionerOptions, QuadraticModel, StepReport, SubspaceStep, dot,
+};
+use crate::backend::{Ctx, check};
+use crate::curvature::Damping;
+use crate::error::{Error, Result, check_len};
+use crate::mat::Mat;
+use crate::scalar::Scalar;
+
+/// The K-FAC optimizer. `W` is the objective's workspace, inferred from use.
+#[derive(Debug)]
+pub struct Kfac<T, W> {
+    options: KfacOptions<T>,
+    rule: LevenbergMarquardt,
+    gamma: Option<f64>,
+    steps: u64,
+    samples: u64,
+    state: Option<State<T, W>>,
+    average: Option<IterateAverage<T>>,
+}
+
+/// What exists from the first step on.
+#[derive(Debug)]
+struct State<T, W> {
+    preconditioner: KfacPreconditioner<T>,
+    workspace: W,
+    gradient: Vec<T>,
+    direction: Vec<T>,
+    /// δ₀, then δ.
+    update: Vec<T>,
+    /// Whether `direction` still holds the θ from which the last step was taken.
+    can_step_back: bool,
+}
+
+/// A step before it is taken: δ = α d + μ δ₀ and what the model says of it.
+struct Proposal {
+    model: QuadraticModel,
+    step: SubspaceStep,
+}
+
+impl<T: Scalar, W> Kfac<T, W> {
+    /// # Errors
+    /// [`Error::InvalidParameter`] for options outside their domain.
+    pub fn new(options: KfacOptions<T>) -> Result<Self> {
+        options.validate()?;
+        let (omega, min, max) =
+            options.adaptation.map_or((0.5, f64::MIN_POSITIVE, f64::MAX), |a| (a.omega, a.min, a.max));
+        let rule = LevenbergMarquardt::new(options.lambda, omega, min, max)?;
+        let average = options.averaging.map(|(decay, start)| IterateAverage::new(decay, start));
+        Ok(Self { options, rule, gamma: None, steps: 0, samples: 0, state: None, average })
+    }
+
+    /// λ.
+    pub fn lambda(&self) -> f64 {
+        self.rule.lambda()
+    }
+
+    /// The preconditioner; `None` before the first step.
+    pub fn preconditioner(&self) -> Option<&KfacPreconditioner<T>> {
+        self.state.as_ref().map(|state| &state.preconditioner)
+    }
+
+    /// The last update δ; `None` before the first step.
+    pub fn last_update(&self) -> Option<&[T]> {
+        self.state.as_ref().map(|state| &state.update[..])
+    }
+
+    /// The averaged iterate, where averaging is on and has started.
+    pub fn averaged(&self) -> Option<&[T]> {
+        self.average.as_ref().and_then(IterateAverage::get)
+    }
+
+    fn state_for<O: LayeredObjective<T, Workspace = W>>(&mut self, objective: &O, theta: &[T]) -> Result<()> {
+        let n = objective.layout().len();
+        check_len("theta", n, theta.len())?;
+        if let Some(state) = &self.state {
+            return check_len("theta of an optimizer in use", state.update.len(), n);
+        }
+        let options = PreconditionerOptions {
+            decay: self.options.decay,
+            damping: self.options.damping,
+            tolerated_failures: self.options.tolerated_failures,
+        };
+        self.state = Some(State {
+            preconditioner: KfacPreconditioner::new(objective.layout(), options),
+            workspace: objective.workspace(),
+            gradient: vec![T::ZERO; n],
+            direction: vec![T::ZERO; n],
+            update: vec![T::ZERO; n],
+            can_step_back: false,
+        });
+        Ok(())
+    }
+
+    /// Adds a batch to the statistics without moving θ: Algorithm 1's estimate from a large batch before the first step
+    /// (call it for several batches; until the burn-in ends they are averaged evenly).
+    ///
+    /// # Errors
+    /// As [`Optimizer::step`].
+    pub fn estimate_statistics<O>(&mut self, ctx: &Ctx<T>, objective: &O, theta: &[T], batch: &O::Batch) -> Result<()>
+    where
+        O: LayeredObjective<T, Workspace = W>,
+    {
+        self.state_for(objective, theta)?;
+        let Some(state) = &mut self.state else { return Ok(()) };
+        finite_loss(objective.forward(ctx, theta, batch, &mut state.workspace)?)?;
+        state.update_statistics(ctx, objective, theta, batch, &self.options, self.samples)?;
+        self.samples += 1;
+        Ok(())
+    }
+
+    fn due(&self, interval: u64) -> bool {
+        self.steps.is_multiple_of(interval)
+    }
+}
+
+fn finite_loss<T: Scalar>(loss: T) -> Result<T> {
+    if loss.is_finite() { Ok(loss) } else { Err(Error::NotFinite { op: "loss" }) }
+}
+
+impl<T: Scalar, W> State<T, W> {
+    fn update_statistics<O: LayeredObjective<T, Workspace = W>>(
+        &mut self,
+        ctx: &Ctx<T>,
+        objective: &O,
+        theta: &[T],
+        batch: &O::Batch,
+        options: &KfacOptions<T>,
+        sample: u64,
+    ) -> Result<()> {
+        self.preconditioner.begin_update();
+        // distinct streams for distinct seeds, distinct draws for distinct steps
+        let sample = options.seed.wrapping_mul(0x9E37_79B9_7F4A_7C15).wrapping_add(sample);
+        let ws = &mut self.workspace;
+        let cases = options.statistics_cases.unwrap_or(usize::MAX);
+        objective.capture(ctx, theta, batch, ws, options.fisher, cases, sample, &mut self.preconditioner)
+    }
+
+    /// θ as it was before the last step; the momentum restarts from zero.
+    fn step_back(&mut self, theta: &mut [T]) {
+        theta.copy_from_slice(&self.direction);
+        self.update.fill(T::ZERO);
+        self.can_step_back = false;
+    }
+
+    /// Step 4: d = -P ∇h.
+    fn direction(&mut self, ctx: &Ctx<T>) -> Result<()> {
+        self.can_step_back = false;
+        self.preconditioner.precondition(ctx, &self.gradient, &mut self.direction)?;
+        self.direction.iter_mut().for_each(|d| *d = -*d);
+        check::finite_slice("preconditioned gradient", &self.direction)
+    }
+
+    /// Step 5: the quadratic model on span{d, δ₀}, from forward products only.
+    fn model<O: LayeredObjective<T, Workspace = W>>(
+        &mut self,
+        ctx: &Ctx<T>,
+        objective: &O,
+        theta: &[T],
+        batch: &O::Batch,
+        lambda: f64,
+        with_previous: bool,
+        passes: &mut Passes,
+    ) -> Result<QuadraticModel> {
+        let with_previous = with_previous && self.update.iter().any(|&u| u != T::ZERO);
+        let both: [&[T]; 2] = [&self.direction, &self.update];
+        let vectors = if with_previous { &both[..] } else { &both[..1] };
+        let mut gram = Mat::zeros(vectors.len(), vectors.len());
+        objective.ggn_gram(ctx, theta, batch, &mut self.workspace, vectors, gram.as_mut())?;
+        passes.jvp += vectors.len() as u64;
+        let mut model = QuadraticModel {
+            gram: [[0.0; 2]; 2],
+            inner: [[0.0; 2]; 2],
+            slope: [0.0; 2],
+            l2: objective.l2().f64(),
+            lambda,
+        };
+        for (i, vi) in vectors.iter().enumerate() {
+            model.slope[i] = dot(&self.gradient, vi);
+            for (j, vj) in vectors.iter().enumerate() {
+                model.gram[i][j] = gram[(i, j)].f64();
+                model.inner[i][j] = dot(vi, vj);
+            }
+        }
+        Ok(model)
+    }
+
+    /// δ ← α d + μ δ₀.
+    fn form_update(&mut self, step: SubspaceStep) {
+        let (alpha, mu) = (T::of(step.alpha), T::of(step.momentum));
+        for (u, &d) in self.update.iter_mut().zip(&self.direction) {
+            *u = alpha * d + mu * *u;
+        }
+    }
+}
+
+impl<T: Scalar, W> Kfac<T, W> {
+    /// Steps 3 to 5 at the current γ, or at the best of three.
+    fn propose<O: LayeredObjective<T, Workspace = W>>(
+        &mut self,
+        ctx: &Ctx<T>,
+        objective: &O,
+        theta: &[T],
+        batch: &O::Batch,
+        report: &mut StepReport<T>,
+    ) -> Result<Option<Proposal>> {
+        let eta = objective.l2().f64();
+        let follow = (self.lambda() + eta).sqrt();
+        let (gamma, candidates) = match self.options.gamma {
+            GammaRule::FollowLambda => (follow, None),
+            GammaRule::Search { interval, omega, max } => {
+                let min = (eta + self.options.adaptation.map_or(0.0, |a| a.min)).sqrt();
+                let gamma = self.gamma.unwrap_or(follow);
+                let others = [(gamma * omega).max(min), (gamma / omega).min(max.max(gamma))];
+                (gamma, (self.steps > 0 && self.due(interval)).then_some(others))
+            }
+        };
+        let refresh = self.steps < 3 || self.due(self.options.refresh_interval);
+        let mut best = self.propose_at(ctx, objective, theta, batch, gamma, refresh || candidates.is_some(), report)?;
+        self.gamma = Some(gamma);
+        if let Some(candidates) = candidates {
+            for gamma in candidates {
+                let other = self.propose_at(ctx, objective, theta, batch, gamma, true, report)?;
+                let value = |p: &Option<Proposal>| p.as_ref().map_or(f64::INFINITY, |p| p.model.change(p.step, true));
+                if value(&other) < value(&best) {
+                    (best, self.gamma) = (other, Some(gamma));
+                }
+            }
+            if self.gamma != candidates.last().copied() {
+                // the winner's inverse and direction are made again rather than kept beside the others
+                best = self.propose_at(ctx, objective, theta, batch, self.gamma.unwrap_or(gamma), true, report)?;
+            }
+        }
+        Ok(best)
+    }
+
+    fn propose_at<O: LayeredObjective<T, Workspace = W>>(
+        &mut self,
+        ctx: &Ctx<T>,
+        objective: &O,
+        theta: &[T],
+        batch: &O::Batch,
+        gamma: f64,
+        refresh: bool,
+        report: &mut StepReport<T>,
+    ) -> Result<Option<Proposal>> {
+        let lambda = self.lambda();
+        let step_rule = self.options.step;
+        let Some(state) = &mut self.state else { return Ok(None) };
+        if refresh || !state.preconditioner.is_ready() {
+            let outcome = state.preconditioner.refresh(ctx, Damping::try_from(gamma * gamma)?)?;
+            report.refreshed = true;
+            report.failed_refreshes = outcome.failed.len();
+            report.preconditioner_damping = Some(T::of(gamma * gamma));
+        }
+        state.direction(ctx)?;
+        match step_rule {
+            StepRule::QuadraticModel { momentum } => {
+                let model = state.model(ctx, objective, theta, batch, lambda, momentum, &mut report.passes)?;
+                // the gram matrix comes from sums of rounded products
+                Ok(model.minimize(64.0 * T::EPS.f64()).map(|step| Proposal { model, step }))
+            }
+            StepRule::Fixed { learning_rate, momentum, norm_constraint } => {
+                let slope = -dot(&state.gradient, &state.direction);
+                let shrink =
+                    norm_constraint.map_or(1.0, |c| (c / (learning_rate * learning_rate * slope)).sqrt().min(1.0));
+                let alpha = learning_rate * if shrink.is_finite() { shrink } else { 1.0 };
+                let step = SubspaceStep { alpha, momentum };
+                let needs_model = self.options.adaptation.is_some_and(|a| (self.steps + 1).is_multiple_of(a.interval));
+                let model = if needs_model {
+                    state.model(ctx, objective, theta, batch, lambda, momentum > 0.0, &mut report.passes)?
+                } else {
+                    QuadraticModel { gram: [[f64::NAN; 2]; 2], inner: [[0.0; 2]; 2], slope: [0.0; 2], l2: 0.0, lambda }
+                };
+                Ok(Some(Proposal { model, step }))
+            }
+        }
+    }
+}
+
+impl<T: Scalar, O: LayeredObjective<T>> Optimizer<T, O> for Kfac<T, O::Workspace> {
+    fn step(&mut self, ctx: &Ctx<T>, objective: &O, theta: &mut [T], batch: &O::Batch) -> Result<StepReport<T>> {
+        self.state_for(objective, theta)?;
+        let mut report = StepReport { lambda: Some(T::of(self.lambda())), ..StepReport::default() };
+        if !self.evaluate(ctx, objective, theta, batch, &mut report)? {
+            return Ok(report);
+        }
+        let proposal = self.propose(ctx, objective, theta, batch, &mut report)?;
+        let adapt = self.options.adaptation.filter(|a| (self.steps + 1).is_multiple_of(a.interval));
+        let Some(state) = &mut self.state else { return Ok(report) };
+        match proposal {
+            Some(Proposal { model, step }) => {
+                let with_damping = adapt.is_none_or(|a| a.model == ModelDamping::Included);
+                let predicted = model.change(step, with_damping);
+                report.alpha = Some(T::of(step.alpha));
+                report.momentum = Some(T::of(step.momentum));
+                report.predicted_change = Some(T::of(predicted)).filter(|m| m.is_finite());
+                state.form_update(step);
+                let rejection = self.options.rejection;
+                let measure = adapt.is_some() || rejection == Rejection::EveryStep;
+                // d is spent: its memory keeps θ in case the step is taken back
+                state.direction.copy_from_slice(theta);
+                state.can_step_back = true;
+                theta.iter_mut().zip(&state.update).for_each(|(w, &u)| *w += u);
+                if measure {
+                    let after = objective.forward(ctx, theta, batch, &mut state.workspace)?;
+                    report.passes.forward += 1;
+                    report.loss_after = Some(after);
+                    let rho = LevenbergMarquardt::reduction_ratio(report.loss_before.f64(), after.f64(), predicted);
+                    report.rho = Some(T::of(rho));
+                    let rose = !(after <= report.loss_before);
+                    report.rejected = rose && rejection != Rejection::Never;
+                    if report.rejected {
+                        state.step_back(theta);
+                        self.rule.raise();
+                    } else if adapt.is_some() {
+                        self.rule.update(rho);
+                    }
+                }
+            }
+            // no model, no step: more damping is the only cure that is known
+            None => {
+                report.rejected = true;
+                state.update.fill(T::ZERO);
+                self.rule.raise();
+            }
+        }
+        self.steps += 1;
+        if let Some(average) = &mut self.average {
+            average.update(theta);
+        }
+        Ok(report)
+    }
+}
+
+impl<T: Scalar, W> Kfac<T, W> {
+    /// Steps 1 and 2: loss, gradient and, where they are due, statistics. A loss that is not finite takes the last step
+    /// back, whose loss was perhaps not measured, and returns false; where there is none, it is an error.
+    fn evaluate<O: LayeredObjective<T, Workspace = W>>(
+        &mut self,
+        ctx: &Ctx<T>,
+        objective: &O,
+        theta: &mut [T],
+        batch: &O::Batch,
+        report: &mut StepReport<T>,
+    ) -> Result<bool> {
+        let statistics_due = self.due(self.options.statistics_interval);
+        let Some(state) = &mut self.state else { return Ok(false) };
+        report.loss_before = objective.forward(ctx, theta, batch, &mut state.workspace)?;
+        report.passes.forward += 1;
+        if !report.loss_before.is_finite() && state.can_step_back && self.options.rejection != Rejection::Never {
+            state.step_back(theta);
+            self.rule.raise();
+            report.rejected = true;
+            return Ok(false);
+        }
+        finite_loss(report.loss_before)?;
+        objective.backward(ctx, theta, batch, &mut state.workspace, &mut state.gradient)?;
+        check::finite_slice("gradient", &state.gradient)?;
+        report.passes.backward += 1;
+        if statistics_due {
+            state.update_statistics(ctx, objective, theta, batch, &self.options, self.samples)?;
+            self.samples += 1;
+            report.passes.backward += 1;
+        }
+        Ok(true)
+    }
+}

@@ -1,0 +1,169 @@
+//! Options of [`Kfac`](super::Kfac), each a value with the default of the paper's code where it has one.
+
+use super::{FisherKind, ModelDamping};
+use crate::curvature::{KroneckerDamping, PiRule};
+use crate::error::{Error, Result};
+use crate::scalar::Scalar;
+use crate::stats::Decay;
+
+/// How the length of a step is chosen.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum StepRule {
+    /// α, and μ if `momentum`, minimize the exact quadratic model of the batch (Eq 26, 27): one or two forward products
+    /// a step, no learning rate. For batches that are large or growing: the model fits the batch, noise included.
+    QuadraticModel {
+        /// Whether the previous update is a second direction (Eq 27).
+        momentum: bool,
+    },
+    /// θ ← θ + v, v ← μ v - α U with given α and μ.
+    Fixed {
+        /// α.
+        learning_rate: f64,
+        /// μ.
+        momentum: f64,
+        /// c: U is shortened by min(1, sqrt(c / (α² ∇hᵀU))), a bound on the predicted KL change (Ba, Grosse, Martens
+        /// 2017).
+        norm_constraint: Option<f64>,
+    },
+}
+
+/// How γ, the square root of the preconditioner's damping, follows λ.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum GammaRule {
+    /// γ² = λ + η always.
+    FollowLambda,
+    /// Every `interval` steps the best of {ωγ, γ, γ/ω} by the quadratic model, within [sqrt(η + λ_min), max]; starts at
+    /// sqrt(λ + η). Three refreshes in such a step.
+    Search {
+        /// T₂.
+        interval: u64,
+        /// ω₂; the paper's is sqrt(19/20)^T₂.
+        omega: f64,
+        /// Largest γ; the paper's is 1.
+        max: f64,
+    },
+}
+
+/// When the loss after a step is measured, and a step that raised it is taken back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Rejection {
+    /// At every step: one more forward pass each.
+    EveryStep,
+    /// Where ρ is measured anyway.
+    #[default]
+    WhenMeasured,
+    /// Never: a step is only reported.
+    Never,
+}
+
+/// The adaptation of λ by ρ.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct DampingAdaptation {
+    /// T₁: steps between verdicts.
+    pub interval: u64,
+    /// ω₁ of one verdict; the paper's is (19/20)^T₁.
+    pub omega: f64,
+    /// Smallest λ.
+    pub min: f64,
+    /// Largest λ.
+    pub max: f64,
+    /// Whether λ is part of the model in ρ.
+    pub model: ModelDamping,
+}
+
+/// Everything that a [`Kfac`](super::Kfac) run depends on beside the problem.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct KfacOptions<T> {
+    /// Initial λ.
+    pub lambda: f64,
+    /// How λ adapts; `None` keeps it.
+    pub adaptation: Option<DampingAdaptation>,
+    /// How γ follows.
+    pub gamma: GammaRule,
+    /// Exact or factored damping of the blocks.
+    pub damping: KroneckerDamping<T>,
+    /// Which second moments of output gradients.
+    pub fisher: FisherKind,
+    /// ε of the statistics.
+    pub decay: Decay,
+    /// Steps between updates of the statistics.
+    pub statistics_interval: u64,
+    /// Cases of the batch that the statistics use, the first ones; `None` uses all. (The paper uses 1/8 of the batch.)
+    pub statistics_cases: Option<usize>,
+    /// T₃: steps between refreshes of the inverses; the first three steps refresh always.
+    pub refresh_interval: u64,
+    /// How long a step is.
+    pub step: StepRule,
+    /// When a step is taken back.
+    pub rejection: Rejection,
+    /// Decay of the iterate average and the step from which it runs; `None` keeps no average.
+    pub averaging: Option<(Decay, u64)>,
+    /// Failed refreshes in a row that a layer survives on its old inverse.
+    pub tolerated_failures: usize,
+    /// Seed of the sampled targets.
+    pub seed: u64,
+}
+
+impl<T: Scalar> Default for KfacOptions<T> {
+    fn default() -> Self {
+        let interval = 5;
+        Self {
+            lambda: 1.0,
+            adaptation: Some(DampingAdaptation {
+                interval,
+                omega: 0.95f64.powi(5),
+                min: 1e-8,
+                max: 1e8,
+                model: ModelDamping::Included,
+            }),
+            gamma: GammaRule::FollowLambda,
+            damping: KroneckerDamping::Factored { pi: PiRule::Trace },
+            fisher: FisherKind::MonteCarlo,
+            decay: Decay::DEFAULT,
+            statistics_interval: 1,
+            statistics_cases: None,
+            refresh_interval: interval,
+            step: StepRule::QuadraticModel { momentum: true },
+            rejection: Rejection::WhenMeasured,
+            averaging: None,
+            tolerated_failures: 3,
+            seed: 0,
+        }
+    }
+}
+
+impl<T: Scalar> KfacOptions<T> {
+    /// # Errors
+    /// [`Error::InvalidParameter`] for an interval of 0 steps, a number outside its domain.
+    pub(super) fn validate(&self) -> Result<()> {
+        let positive = |name, x: f64| {
+            if x.is_finite() && x > 0.0 { Ok(()) } else { Err(Error::invalid(name, format!("{x} must be positive"))) }
+        };
+        let interval = |name, steps: u64| {
+            if steps > 0 { Ok(()) } else { Err(Error::invalid(name, "must be at least 1 step")) }
+        };
+        interval("statistics_interval", self.statistics_interval)?;
+        interval("refresh_interval", self.refresh_interval)?;
+        if self.statistics_cases == Some(0) {
+            return Err(Error::invalid("statistics_cases", "must be at least 1 case"));
+        }
+        if let Some(adaptation) = self.adaptation {
+            interval("adaptation.interval", adaptation.interval)?;
+        }
+        if let GammaRule::Search { interval: steps, omega, max } = self.gamma {
+            interval("gamma interval", steps)?;
+            positive("gamma max", max)?;
+            if !(omega > 0.0 && omega < 1.0) {
+                return Err(Error::invalid("gamma omega", format!("{omega} must be in (0, 1)")));
+            }
+        }
+        if let StepRule::Fixed { learning_rate, momentum, norm_constraint } = self.step {
+            positive("learning_rate", learning_rate)?;
+            if !(0.0..1.0).contains(&momentum) {
+                return Err(Error::invalid("momentum", format!("{momentum} must be in [0, 1)")));
+            }
+            norm_constraint.map_or(Ok(()), |c| positive("norm_constraint", c))?;
+        }
+        Ok(())
+    }
+}
