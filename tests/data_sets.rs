@@ -269,6 +269,8 @@ fn columns_follow_the_targets() {
     same.fill_columns(&chosen, x.as_mut(), z.as_mut()).unwrap();
     assert!((0..4).all(|j| z.as_ref().col(j) == &x.as_ref().col(j)[..64]));
     let part = digits.select(&chosen).unwrap();
+    assert_eq!(part.target_matrix().unwrap().to_owned(), y);
+    assert!(same.target_matrix().is_none() && same.select(&chosen).unwrap().target_matrix().is_none());
     assert_eq!(part.labels().unwrap(), chosen.map(|c| labels[c]));
     assert_eq!((part.feature_names(), part.target_names()), (digits.feature_names(), digits.target_names()));
 }

@@ -39,6 +39,8 @@ pub struct Dataset<T> {
     name: String,
     inputs: Mat<T>,
     targets: Targets<T>,
+    /// d_out x N for classes, else 0 x 0.
+    one_hot: Mat<T>,
     feature_names: Vec<String>,
     target_names: Vec<String>,
     standardization: Option<Standardization<T>>,
@@ -51,6 +53,7 @@ impl<T: Scalar> Dataset<T> {
     /// [`Error::Shape`] when the numbers of cases differ, [`Error::InvalidParameter`] for a label of no class.
     pub fn new(name: impl Into<String>, inputs: Mat<T>, targets: Targets<T>) -> Result<Self> {
         let n = inputs.ncols();
+        let mut one_hot = Mat::zeros(0, 0);
         match &targets {
             Targets::Reconstruction => {}
             Targets::Classes { labels, count } => {
@@ -58,13 +61,15 @@ impl<T: Scalar> Dataset<T> {
                 if let Some(label) = labels.iter().find(|&l| l >= count) {
                     return Err(Error::invalid("labels", format!("must be below {count}, found {label}")));
                 }
+                one_hot = Mat::zeros(*count, n);
+                labels.iter().enumerate().for_each(|(j, &label)| one_hot[(label, j)] = T::ONE);
             }
             Targets::Values(values) => {
                 check_shape("Dataset::new: targets", (values.nrows(), n), values.shape())?;
             }
         }
         let (feature_names, target_names) = Default::default();
-        Ok(Self { name: name.into(), inputs, targets, feature_names, target_names, standardization: None })
+        Ok(Self { name: name.into(), inputs, targets, one_hot, feature_names, target_names, standardization: None })
     }
 
     /// Names the features, and the targets (classes or values); empty where unknown.
@@ -84,6 +89,7 @@ impl<T: Scalar> Dataset<T> {
     /// The same inputs with themselves as the targets.
     pub fn into_reconstruction(mut self) -> Self {
         self.targets = Targets::Reconstruction;
+        self.one_hot = Mat::zeros(0, 0);
         self.target_names.clear();
         if let Some(standardization) = &mut self.standardization {
             standardization.targets = None;
@@ -130,6 +136,15 @@ impl<T: Scalar> Dataset<T> {
         &self.targets
     }
 
+    /// The targets as a d_out x N matrix, classes as one-hot columns; `None` where they are the inputs.
+    pub fn target_matrix(&self) -> Option<MatRef<'_, T>> {
+        match &self.targets {
+            Targets::Reconstruction => None,
+            Targets::Classes { .. } => Some(self.one_hot.as_ref()),
+            Targets::Values(values) => Some(values.as_ref()),
+        }
+    }
+
     /// The class of each case, where the targets are classes.
     pub fn labels(&self) -> Option<&[usize]> {
         match &self.targets {
@@ -173,16 +188,8 @@ impl<T: Scalar> Dataset<T> {
             features.copy_from_slice(self.inputs.as_ref().col(case));
             one.fill(T::ONE);
         }
-        for (&case, column) in cases.iter().zip(targets.cols_mut()) {
-            match &self.targets {
-                Targets::Reconstruction => column.copy_from_slice(self.inputs.as_ref().col(case)),
-                Targets::Values(values) => column.copy_from_slice(values.as_ref().col(case)),
-                Targets::Classes { labels, .. } => {
-                    column.fill(T::ZERO);
-                    column[labels[case]] = T::ONE;
-                }
-            }
-        }
+        let from = self.target_matrix().unwrap_or(self.inputs());
+        targets.cols_mut().zip(cases).for_each(|(column, &case)| column.copy_from_slice(from.col(case)));
         Ok(())
     }
 
@@ -204,6 +211,7 @@ impl<T: Scalar> Dataset<T> {
             name: self.name.clone(),
             inputs: columns(&self.inputs),
             targets,
+            one_hot: if self.labels().is_some() { columns(&self.one_hot) } else { Mat::zeros(0, 0) },
             feature_names: self.feature_names.clone(),
             target_names: self.target_names.clone(),
             standardization: self.standardization.clone(),

@@ -27,17 +27,10 @@ impl<T: Scalar> Scaling<T> {
     /// [`Error::NotFinite`] when a value is NaN or infinite, or a mean or scale overflows.
     pub fn fit(x: MatRef<'_, T>) -> Result<Self> {
         let (d, n) = x.shape();
+        // a running mean is exact for a constant feature, whose largest deviation is then exactly 0
         let mut mean = vec![0f64; d];
-        let mut constant = vec![true; d];
         for (k, column) in x.cols().enumerate() {
-            for (i, (m, &value)) in mean.iter_mut().zip(column).enumerate() {
-                *m += (value.f64() - *m) / (k + 1) as f64;
-                constant[i] &= value == column_first(&x, i);
-            }
-        }
-        // a rounded mean would leave a constant feature a little off zero
-        for i in (0..d).filter(|&i| constant[i] && n > 0) {
-            mean[i] = x.at(i, 0).f64();
+            mean.iter_mut().zip(column).for_each(|(m, &value)| *m += (value.f64() - *m) / (k + 1) as f64);
         }
         let mut largest = vec![0f64; d];
         for column in x.cols() {
@@ -53,16 +46,13 @@ impl<T: Scalar> Scaling<T> {
                 }
             }
         }
-        let scale = |i: usize| match (squares[i] / n as f64).sqrt() * largest[i] {
-            _ if constant[i] || n == 0 => T::ONE,
-            s => T::of(s),
-        };
-        let fitted = Self { mean: mean.iter().map(|&m| T::of(m)).collect(), scale: (0..d).map(scale).collect() };
-        if !x.is_finite() || !fitted.mean.iter().chain(&fitted.scale).all(|v| v.is_finite()) {
+        let scale = |(s, l): (&f64, &f64)| T::of((s / n.max(1) as f64).sqrt() * l);
+        let scale: Vec<T> = squares.iter().zip(&largest).map(scale).collect();
+        let mean: Vec<T> = mean.into_iter().map(T::of).collect();
+        if !x.is_finite() || !mean.iter().chain(&scale).all(|v| v.is_finite()) {
             return Err(Error::NotFinite { op: "Scaling::fit" });
         }
-        // a spread below the smallest number of T is no spread
-        Ok(Self { scale: fitted.scale.iter().map(|&s| if s > T::ZERO { s } else { T::ONE }).collect(), ..fitted })
+        Ok(Self { mean, scale: scale.into_iter().map(|s| if s > T::ZERO { s } else { T::ONE }).collect() })
     }
 
     /// Subtracted from each row.
@@ -100,10 +90,6 @@ impl<T: Scalar> Scaling<T> {
         }
         Ok(())
     }
-}
-
-fn column_first<T: Scalar>(x: &MatRef<'_, T>, i: usize) -> T {
-    x.col(0)[i]
 }
 
 /// The scaling of a data set's inputs and, where its targets are values, of its targets.
