@@ -116,31 +116,93 @@ fn finite_cols<'a, T: Scalar>(op: &'static str, mut cols: impl Iterator<Item = &
     if all_finite { Ok(()) } else { Err(Error::NotFinite { op }) }
 }
 
-/// Two powers of two: `multiply` brings max|a_ij| of a lower triangle into [1, 2), `undo` takes eigenvalues back.
-#[derive(Debug, Clone, Copy)]
+/// An exact change of scale: the power of two that brings max|a_ij| of a lower triangle into [1, 2).
+///
+/// Each direction is a product of two normal powers of two, so that even a subnormal matrix comes up to 1 and no
+/// digit changes on the way.
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct PowerOfTwoScale<T> {
-    /// Factor for the matrix; 1 for a zero matrix.
-    pub multiply: T,
-    /// Its exact inverse.
-    pub undo: T,
+    multiply: [T; 2],
+    undo: [T; 2],
 }
 
-/// The exact scaling that makes an eigensolver scale-equivariant: multiplying by a power of two changes no digit.
-///
-/// The factor stays within the powers whose inverse is finite and normal, so tiny matrices are brought as near to 1
-/// as that allows.
+impl<T: Scalar> PowerOfTwoScale<T> {
+    /// x at the scale of 1.
+    #[inline]
+    pub fn scale(&self, x: T) -> T {
+        x * self.multiply[0] * self.multiply[1]
+    }
+
+    /// x back at the scale of the matrix; rounds (once) only where the result is subnormal.
+    #[inline]
+    pub fn unscale(&self, x: T) -> T {
+        x * self.undo[0] * self.undo[1]
+    }
+
+    /// Whether the matrix is at the scale of 1 already.
+    pub fn is_one(&self) -> bool {
+        self.multiply == [T::ONE; 2]
+    }
+}
+
+/// The exact scaling that makes an eigensolver equivariant under powers of two; 1 for a zero matrix.
 pub fn power_of_two_scale<T: Scalar>(a: MatRef<'_, T>) -> PowerOfTwoScale<T> {
     let max = (0..a.ncols()).flat_map(|j| &a.col(j)[j.min(a.nrows())..]).fold(T::ZERO, |m, &x| m.max(x.abs()));
     if max == T::ZERO || !max.is_finite() {
-        return PowerOfTwoScale { multiply: T::ONE, undo: T::ONE };
+        return PowerOfTwoScale { multiply: [T::ONE; 2], undo: [T::ONE; 2] };
     }
-    let largest = T::max_value().f64().log2().floor() as i32 - 1;
-    // floor(log2(max)); f64 holds every f32 exactly, and subnormal f64 are brought up first
-    let exponent = if max.f64() < f64::MIN_POSITIVE {
-        (max.f64() * 2f64.powi(60)).log2().floor() as i32 - 60
-    } else {
-        max.f64().log2().floor() as i32
-    };
-    let exponent = exponent.clamp(-largest, largest);
-    PowerOfTwoScale { multiply: T::of(2.0).powi(-exponent), undo: T::of(2.0).powi(exponent) }
+    let exponent = floor_log2(max);
+    // 2^-e as two factors, each (and its inverse) a normal number: e is at most 1023 in size, or 1074 when subnormal
+    let half = exponent / 2;
+    let pair = |sign: i32| [power_of_two(sign * half), power_of_two(sign * (exponent - half))];
+    PowerOfTwoScale { multiply: pair(-1), undo: pair(1) }
+}
+
+/// floor(log2 x) of a finite positive x, exactly.
+fn floor_log2<T: Scalar>(x: T) -> i32 {
+    let (mantissa, exponent, _) = x.integer_decode();
+    i32::from(exponent) + 63 - mantissa.leading_zeros() as i32
+}
+
+/// 2^e for |e| <= 1022.
+fn power_of_two<T: Scalar>(e: i32) -> T {
+    T::of(f64::from_bits(((1023 + i64::from(e)) as u64) << 52))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mat::Mat;
+
+    fn comes_to_one_and_back<T: Scalar>(x: T) {
+        let scale = power_of_two_scale(Mat::from_diagonal(&[T::ZERO, x]).as_ref());
+        let y = scale.scale(x).abs();
+        assert!(y >= T::ONE && y < T::ONE + T::ONE, "{x:e} became {y:e}");
+        assert_eq!(scale.unscale(scale.scale(x)), x);
+    }
+
+    #[test]
+    fn every_magnitude_comes_to_one_exactly_subnormal_and_huge_ones_too() {
+        for e in -149..128 {
+            let x = 2f64.powi(e) as f32;
+            comes_to_one_and_back(x);
+            comes_to_one_and_back(-x);
+            comes_to_one_and_back(x.next_up());
+            comes_to_one_and_back(f32::MAX.min(x * 1.999_999_9));
+        }
+        for e in -1074..1024 {
+            let x = if e < -1022 { f64::from_bits(1 << (e + 1074)) } else { 2f64.powi(e) };
+            comes_to_one_and_back(x);
+            comes_to_one_and_back(-x.next_up());
+            comes_to_one_and_back(f64::MAX.min(x * 1.999_999_999_999_999_8));
+        }
+    }
+
+    #[test]
+    fn a_zero_matrix_keeps_its_scale_and_the_upper_triangle_is_not_read() {
+        assert!(power_of_two_scale(Mat::<f64>::zeros(3, 3).as_ref()).is_one());
+        assert!(power_of_two_scale(Mat::<f32>::zeros(0, 0).as_ref()).is_one());
+        let a = Mat::from_fn(2, 2, |i, j| if i < j { f64::NAN } else { 1.5 });
+        assert!(power_of_two_scale(a.as_ref()).is_one());
+    }
 }

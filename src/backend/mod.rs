@@ -8,10 +8,18 @@
 //! - A failed [`Backend::potrf`] names the exact index of the first pivot that is not positive.
 //! - For a fixed backend, machine and thread count a result is the same bit for bit.
 
+#[cfg(feature = "blas")]
+mod blas;
 pub mod check;
 mod ctx;
+#[cfg(feature = "faer")]
+mod faer;
 mod reference;
 
+#[cfg(feature = "blas")]
+pub use self::blas::Blas;
+#[cfg(feature = "faer")]
+pub use self::faer::Faer;
 pub use ctx::{Ctx, Scratch};
 pub use reference::Reference;
 

@@ -138,7 +138,8 @@ impl<T: Scalar> Backend<T> for Reference {
                 let lp = &head.col(p)[j..];
                 axpy(-lp[0], lp, aj);
             });
-            if aj[0] <= T::ZERO {
+            // a NaN pivot (an overflow on the way) is not positive either
+            if aj[0].is_nan() || aj[0] <= T::ZERO {
                 return Err(Error::NotPositiveDefinite { op: "potrf", pivot: j });
             }
             let d = aj[0].sqrt();
@@ -151,12 +152,12 @@ impl<T: Scalar> Backend<T> for Reference {
     fn syevd(&self, _threads: usize, mut a: MatMut<'_, T>, w: &mut [T]) -> Result<()> {
         let n = check::syevd(a.rb(), w)?;
         let scale = check::power_of_two_scale(a.rb());
-        let mut s = crate::mat::Mat::from_fn(n, n, |i, j| a.at(i.max(j), i.min(j)) * scale.multiply);
+        let mut s = crate::mat::Mat::from_fn(n, n, |i, j| scale.scale(a.at(i.max(j), i.min(j))));
         let q = jacobi(&mut s)?;
         let mut order: Vec<usize> = (0..n).collect();
         order.sort_by(|&i, &j| s[(i, i)].f64().total_cmp(&s[(j, j)].f64()));
         for (to, &from) in order.iter().enumerate() {
-            w[to] = s[(from, from)] * scale.undo;
+            w[to] = scale.unscale(s[(from, from)]);
             a.col_mut(to).copy_from_slice(q.as_ref().col(from));
         }
         check::finite_slice("syevd", w)

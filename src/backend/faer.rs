@@ -1,0 +1,257 @@
+//! Kernels on faer, pure Rust: the default backend.
+//!
+//! Differs     the eigensolver gets its matrix at the scale of 1 (by a power of two, exactly): from n = 129 on it loses
+//!             accuracy, silently, when the norm is far from 1. Triangular products (syrk, the inverse) are cut into
+//!             blocks so that nearly all flops run in gemm.
+//! Memory      factorizations keep their scratch in one buffer a thread, as large as the largest call needed.
+//! Threads     `threads` bounds the tasks a call forks on rayon's current pool; small products stay on one thread.
+//! Laws        tests/backends.rs (against the reference), tests/factorizations.rs (scales 2^k), tests/allocations.rs.
+
+use std::cell::Cell;
+
+use faer::dyn_stack::{MemBuffer, MemStack, StackReq};
+use faer::linalg::cholesky::llt::factor as llt;
+use faer::linalg::matmul::triangular::{self, BlockStructure};
+use faer::linalg::{evd, matmul, triangular_solve};
+use faer::{Accum, Par, Spec};
+
+use super::{Backend, check};
+use crate::error::{Error, Result};
+use crate::mat::{MatMut, MatRef, Op, Side};
+use crate::scalar::Scalar;
+
+/// Kernels on [faer](https://docs.rs/faer), pure Rust.
+///
+/// ```
+/// use pullback::{Ctx, Mat, backend::Faer};
+/// let ctx = Ctx::<f32>::new(Faer).with_threads(2);
+/// let mut a = Mat::from_diagonal(&[4.0, 9.0]);
+/// ctx.potrf(a.as_mut())?;
+/// assert_eq!(a[(1, 1)], 3.0);
+/// # Ok::<(), pullback::Error>(())
+/// ```
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Faer;
+
+type View<'a, T> = faer::MatRef<'a, T>;
+type ViewMut<'a, T> = faer::MatMut<'a, T>;
+
+/// Both scalars, as faer sees them.
+trait Real: Scalar + faer::traits::RealField {}
+impl Real for f32 {}
+impl Real for f64 {}
+
+fn view<T>(a: MatRef<'_, T>) -> View<'_, T>
+where
+    T: Scalar,
+{
+    faer::MatRef::from_column_major_slice_with_stride(a.as_slice(), a.nrows(), a.ncols(), a.ld())
+}
+
+fn view_op<T: Scalar>(a: MatRef<'_, T>, op: Op) -> View<'_, T> {
+    match op {
+        Op::No => view(a),
+        Op::Transpose => view(a).transpose(),
+    }
+}
+
+fn view_mut<T: Scalar>(a: MatMut<'_, T>) -> ViewMut<'_, T> {
+    let (nrows, ncols, ld) = (a.nrows(), a.ncols(), a.ld());
+    faer::MatMut::from_column_major_slice_with_stride_mut(a.into_slice(), nrows, ncols, ld)
+}
+
+/// One thread unless the work (in multiplications) pays for a fork.
+fn parallelism(threads: usize, work: usize) -> Par {
+    const FORK: usize = 1 << 19;
+    if threads <= 1 || work < FORK { Par::Seq } else { Par::rayon(threads) }
+}
+
+thread_local! {
+    static BUFFER: Cell<Option<MemBuffer>> = const { Cell::new(None) };
+}
+
+/// Runs `f` with at least `need` bytes from this thread's buffer.
+fn with_stack<R>(need: StackReq, f: impl FnOnce(&mut MemStack) -> R) -> R {
+    let bytes = need.unaligned_bytes_required();
+    // taken, not borrowed: a fork inside f may run another call of ours on this thread
+    let mut buffer = BUFFER.take().filter(|b| b.len() >= bytes).unwrap_or_else(|| {
+        const CACHE_LINE: usize = 64;
+        MemBuffer::new(StackReq::new_aligned::<u8>(bytes, CACHE_LINE))
+    });
+    let result = f(MemStack::new(&mut buffer));
+    BUFFER.set(Some(buffer));
+    result
+}
+
+/// c ← β c, without reading c when β = 0.
+fn scale<T: Scalar>(beta: T, c: &mut [T]) {
+    if beta == T::ZERO {
+        c.fill(T::ZERO);
+    } else if beta != T::ONE {
+        c.iter_mut().for_each(|c| *c *= beta);
+    }
+}
+
+impl<T: Real> Backend<T> for Faer {
+    fn name(&self) -> &'static str {
+        "faer"
+    }
+
+    fn details(&self) -> String {
+        format!("faer 0.24: pure Rust, 64-bit integers, threads of rayon's pool ({})", rayon::current_num_threads())
+    }
+
+    fn gemm(
+        &self,
+        threads: usize,
+        alpha: T,
+        a: MatRef<'_, T>,
+        ta: Op,
+        b: MatRef<'_, T>,
+        tb: Op,
+        beta: T,
+        mut c: MatMut<'_, T>,
+    ) -> Result<()> {
+        let (m, n, k) = check::gemm(a, ta, b, tb, c.rb())?;
+        let nothing_to_add = k == 0 || alpha == T::ZERO;
+        if beta != T::ZERO || nothing_to_add {
+            c.cols_mut().for_each(|c| scale(beta, c));
+        }
+        if m == 0 || n == 0 || nothing_to_add {
+            return Ok(());
+        }
+        let accumulate = if beta == T::ZERO { Accum::Replace } else { Accum::Add };
+        let par = parallelism(threads, m.saturating_mul(n).saturating_mul(k));
+        matmul::matmul(view_mut(c), accumulate, view_op(a, ta), view_op(b, tb), alpha, par);
+        Ok(())
+    }
+
+    fn syrk_lower(
+        &self,
+        threads: usize,
+        alpha: T,
+        a: MatRef<'_, T>,
+        ta: Op,
+        beta: T,
+        mut c: MatMut<'_, T>,
+    ) -> Result<()> {
+        let (n, k) = check::syrk(a, ta, c.rb())?;
+        let nothing_to_add = k == 0 || alpha == T::ZERO;
+        if beta != T::ZERO || nothing_to_add {
+            (0..n).for_each(|j| scale(beta, &mut c.col_mut(j)[j..]));
+        }
+        if n == 0 || nothing_to_add {
+            return Ok(());
+        }
+        let accumulate = if beta == T::ZERO { Accum::Replace } else { Accum::Add };
+        let par = parallelism(threads, n.saturating_mul(n).saturating_mul(k) / 2);
+        syrk(view_mut(c), accumulate, view_op(a, ta.flipped()), alpha, par);
+        Ok(())
+    }
+
+    fn trsm(&self, threads: usize, side: Side, l: MatRef<'_, T>, tl: Op, b: MatMut<'_, T>) -> Result<()> {
+        let n = check::trsm(side, l, b.rb())?;
+        if b.nrows() == 0 || b.ncols() == 0 {
+            return Ok(());
+        }
+        let par = parallelism(threads, b.nrows().saturating_mul(b.ncols()).saturating_mul(n) / 2);
+        let (l, b) = (view(l), view_mut(b));
+        match (side, tl) {
+            (Side::Left, Op::No) => triangular_solve::solve_lower_triangular_in_place(l, b, par),
+            (Side::Left, Op::Transpose) => triangular_solve::solve_upper_triangular_in_place(l.transpose(), b, par),
+            // X op(L) = B is op(L)ᵀ Xᵀ = Bᵀ
+            (Side::Right, Op::No) => {
+                triangular_solve::solve_upper_triangular_in_place(l.transpose(), b.transpose_mut(), par);
+            }
+            (Side::Right, Op::Transpose) => {
+                triangular_solve::solve_lower_triangular_in_place(l, b.transpose_mut(), par);
+            }
+        }
+        Ok(())
+    }
+
+    fn potrf(&self, threads: usize, mut a: MatMut<'_, T>) -> Result<()> {
+        let n = check::potrf(a.rb())?;
+        if n == 0 {
+            return Ok(());
+        }
+        let par = parallelism(threads, n.saturating_mul(n).saturating_mul(n) / 6);
+        let params: Spec<llt::LltParams, T> = Spec::default();
+        let need = llt::cholesky_in_place_scratch::<T>(n, par, params);
+        with_stack(need, |stack| {
+            llt::cholesky_in_place(view_mut(a.rb_mut()), llt::LltRegularization::default(), par, stack, params)
+        })
+        .map_err(|llt::LltError::NonPositivePivot { index }| Error::NotPositiveDefinite {
+            op: "potrf",
+            pivot: index,
+        })?;
+        check::finite_lower("potrf", a.rb())
+    }
+
+    fn potri(&self, threads: usize, mut l: MatMut<'_, T>, mut work: MatMut<'_, T>) -> Result<()> {
+        let n = check::potri(l.rb(), work.rb())?;
+        if n == 0 {
+            return Ok(());
+        }
+        let par = parallelism(threads, n.saturating_mul(n).saturating_mul(n) / 6);
+        faer::linalg::triangular_inverse::invert_lower_triangular(view_mut(work.rb_mut()), view(l.rb()), par);
+        let inverse = view(work.rb());
+        triangular::matmul(
+            view_mut(l.rb_mut()),
+            BlockStructure::TriangularLower,
+            Accum::Replace,
+            inverse.transpose(),
+            BlockStructure::TriangularUpper,
+            inverse,
+            BlockStructure::TriangularLower,
+            T::ONE,
+            par,
+        );
+        l.mirror_lower();
+        check::finite_lower("potri", l.rb())
+    }
+
+    fn syevd(&self, threads: usize, mut a: MatMut<'_, T>, w: &mut [T]) -> Result<()> {
+        let n = check::syevd(a.rb(), w)?;
+        if n == 0 {
+            return Ok(());
+        }
+        let scale = check::power_of_two_scale(a.rb());
+        let par = parallelism(threads, n.saturating_mul(n).saturating_mul(n));
+        let params: Spec<evd::SelfAdjointEvdParams, T> = Spec::default();
+        let need = StackReq::all_of(&[
+            faer::linalg::temp_mat_scratch::<T>(n, n),
+            evd::self_adjoint_evd_scratch::<T>(n, evd::ComputeEigenvectors::Yes, par, params),
+        ]);
+        with_stack(need, |stack| {
+            let (mut copy, stack) = faer::linalg::temp_mat_zeroed::<T, _, _>(n, n, stack);
+            let mut copy = faer::mat::AsMatMut::as_mat_mut(&mut copy);
+            for j in 0..n {
+                for (i, &x) in a.col(j).iter().enumerate().skip(j) {
+                    copy[(i, j)] = scale.scale(x);
+                }
+            }
+            let values = faer::diag::DiagMut::from_slice_mut(&mut *w);
+            evd::self_adjoint_evd(copy.as_ref(), values, Some(view_mut(a.rb_mut())), par, stack, params)
+        })
+        .map_err(|evd::EvdError::NoConvergence| Error::NoConvergence { op: "syevd" })?;
+        w.iter_mut().for_each(|w| *w = scale.unscale(*w));
+        check::finite_slice("syevd", w)?;
+        check::finite("syevd", a.rb())
+    }
+}
+
+/// Lower triangle of c ← [c +] α a aᵀ.
+fn syrk<T: Real>(c: ViewMut<'_, T>, accumulate: Accum, a: View<'_, T>, alpha: T, par: Par) {
+    triangular::matmul(
+        c,
+        BlockStructure::TriangularLower,
+        accumulate,
+        a,
+        BlockStructure::Rectangular,
+        a.transpose(),
+        BlockStructure::Rectangular,
+        alpha,
+        par,
+    );
+}
