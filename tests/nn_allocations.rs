@@ -92,9 +92,9 @@ fn every_pass_allocates_nothing_once_warm() {
                 let none = |pass: &str, calls: usize| {
                     assert_eq!(calls, 0, "{} {loss:?} {}: {pass} allocates", T::NAME, ctx.backend().name());
                 };
-                none("loss", warm(|| drop(net.loss(&ctx, theta, batch).unwrap())));
-                none("loss_grad", warm(|| drop(net.loss_grad(&ctx, theta, batch, &mut out).unwrap())));
-                none("forward", warm(|| drop(net.forward(&ctx, theta, batch, &mut ws).unwrap())));
+                none("loss", warm(|| _ = net.loss(&ctx, theta, batch).unwrap()));
+                none("loss_grad", warm(|| _ = net.loss_grad(&ctx, theta, batch, &mut out).unwrap()));
+                none("forward", warm(|| _ = net.forward(&ctx, theta, batch, &mut ws).unwrap()));
                 none("backward", warm(|| net.backward(&ctx, theta, batch, &mut ws, &mut out).unwrap()));
                 none("jvp", warm(|| net.jvp(&ctx, theta, batch, &ws, &v, z.as_mut()).unwrap()));
                 none("vjp", warm(|| net.vjp(&ctx, theta, batch, &ws, z.as_ref(), &mut out).unwrap()));
