@@ -151,8 +151,19 @@ macro_rules! backend {
                 // a mutable borrow; every integer was converted with a check.
                 unsafe {
                     blas::$gemm(
-                        trans(ta), trans(tb), m, n, k, alpha, a.as_slice(), lda, b.as_slice(), ldb, beta,
-                        c.as_mut_slice(), ldc,
+                        trans(ta),
+                        trans(tb),
+                        m,
+                        n,
+                        k,
+                        alpha,
+                        a.as_slice(),
+                        lda,
+                        b.as_slice(),
+                        ldb,
+                        beta,
+                        c.as_mut_slice(),
+                        ldc,
                     );
                 }
                 Ok(())
@@ -202,21 +213,12 @@ macro_rules! backend {
                 // SAFETY: c is n x n and a is k x n or n x k as the transpose flag says (check::syrk), none 0; each view
                 // guarantees its ld and length; c does not alias a; only the lower triangle of c is touched.
                 unsafe {
-                    blas::$syrk(
-                        b'L', trans(ta.flipped()), n, k, alpha, a.as_slice(), lda, beta, c.as_mut_slice(), ldc,
-                    );
+                    blas::$syrk(b'L', trans(ta.flipped()), n, k, alpha, a.as_slice(), lda, beta, c.as_mut_slice(), ldc);
                 }
                 Ok(())
             }
 
-            fn trsm(
-                &self,
-                threads: usize,
-                side: Side,
-                l: MatRef<'_, $t>,
-                tl: Op,
-                mut b: MatMut<'_, $t>,
-            ) -> Result<()> {
+            fn trsm(&self, threads: usize, side: Side, l: MatRef<'_, $t>, tl: Op, mut b: MatMut<'_, $t>) -> Result<()> {
                 check::trsm(side, l, b.rb())?;
                 if b.nrows() == 0 || b.ncols() == 0 {
                     return Ok(());
@@ -295,7 +297,17 @@ macro_rules! backend {
                 // and w are valid as below.
                 unsafe {
                     lapack::$syevd(
-                        b'V', b'L', n, a.as_mut_slice(), lda, w, &mut queried, -1, &mut queried_integers, -1, &mut info,
+                        b'V',
+                        b'L',
+                        n,
+                        a.as_mut_slice(),
+                        lda,
+                        w,
+                        &mut queried,
+                        -1,
+                        &mut queried_integers,
+                        -1,
+                        &mut info,
                     );
                 }
                 let length = at_least(documented, queried[0]);
@@ -311,7 +323,17 @@ macro_rules! backend {
                     // documented minima and what the query asked for.
                     unsafe {
                         lapack::$syevd(
-                            b'V', b'L', n, a.as_mut_slice(), lda, w, &mut work, lwork, &mut iwork, liwork, &mut info,
+                            b'V',
+                            b'L',
+                            n,
+                            a.as_mut_slice(),
+                            lda,
+                            w,
+                            &mut work,
+                            lwork,
+                            &mut iwork,
+                            liwork,
+                            &mut info,
                         );
                     }
                 }
