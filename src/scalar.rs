@@ -37,10 +37,16 @@ pub trait Scalar:
     fn of(x: f64) -> Self;
     /// Widened to `f64`, exactly.
     fn f64(self) -> f64;
+    /// 1.5·2ᵐ with m the number of mantissa bits: adding it rounds a small number to the nearest integer.
+    #[doc(hidden)]
+    const ROUNDER: Self;
+    /// 2ᵏ from t = k + `ROUNDER`, by moving the low bits of t into the exponent; k must be a normal exponent.
+    #[doc(hidden)]
+    fn exp2_of_rounded(t: Self) -> Self;
 }
 
 macro_rules! scalar {
-    ($t:ident) => {
+    ($t:ident, $bits:literal) => {
         impl Scalar for $t {
             const ZERO: Self = 0.0;
             const ONE: Self = 1.0;
@@ -54,8 +60,13 @@ macro_rules! scalar {
             fn f64(self) -> f64 {
                 f64::from(self)
             }
+            const ROUNDER: Self = 1.5 * (1u64 << $bits) as $t;
+            #[inline(always)]
+            fn exp2_of_rounded(t: Self) -> Self {
+                $t::from_bits((t.to_bits() << $bits).wrapping_add((1.0 as $t).to_bits()))
+            }
         }
     };
 }
-scalar!(f32);
-scalar!(f64);
+scalar!(f32, 23);
+scalar!(f64, 52);

@@ -1,0 +1,110 @@
+//! [`LayeredObjective`] for [`Mlp`]: the passes K-FAC is made of.
+//!
+//! ```text
+//! A_{l-1} = 1/n Σ ā ā ᵀ                      (a mean over cases whatever the reduction)
+//! S_l     = 1/n Σ g gᵀ   mean reduction,     cases/n Σ g gᵀ   sum reduction
+//! A ⊗ S  ≈  block l of the data term's G on the batch
+//! ```
+//! with n the cases used of the batch, and g = ∂ℓ/∂s_l of one case for one draw of its targets (Monte-Carlo), for the
+//! observed targets (empirical), or summed over all output directions S e_c (exact).
+//!
+//! Cost        Monte-Carlo and empirical: one backward pass without weight gradients, 2(P - P_1) n flops; exact: as
+//!             many as outputs.
+//! Laws        tests/nn_capture.rs.
+//! Reference   J. Martens, R. Grosse, ICML 2015, sections 2 and 5; chapter section 5.4.
+
+use super::columns;
+use super::{Batch, Mlp, Workspace};
+use crate::backend::Ctx;
+use crate::error::{Error, Result, check_len, check_shape};
+use crate::mat::{MatMut, MatRef};
+use crate::optim::{CaptureSink, FisherKind, LayeredObjective, Objective};
+use crate::scalar::Scalar;
+
+impl<T: Scalar> LayeredObjective<T> for Mlp<T> {
+    type Workspace = Workspace<T>;
+
+    fn workspace(&self) -> Workspace<T> {
+        Workspace::default()
+    }
+
+    fn l2(&self) -> T {
+        self.l2_coefficient()
+    }
+
+    fn forward(&self, ctx: &Ctx<T>, theta: &[T], batch: &Batch<T>, ws: &mut Workspace<T>) -> Result<T> {
+        self.check(theta, batch)?;
+        let sum = self.forward_pass(ctx, theta, batch.inputs(), batch.targets(), ws)?;
+        Ok(T::of(self.weight(batch.cases()) * sum + self.penalty(ctx, theta)))
+    }
+
+    fn backward(
+        &self,
+        ctx: &Ctx<T>,
+        theta: &[T],
+        batch: &Batch<T>,
+        ws: &mut Workspace<T>,
+        grad: &mut [T],
+    ) -> Result<()> {
+        ws.check(self, theta, batch)?;
+        check_len("backward: gradient", self.layout().len(), grad.len())?;
+        let weight = T::of(self.weight(batch.cases()));
+        self.weight_gradients(ctx, theta, batch.inputs(), ws, ws.output_gradient(), weight, T::ZERO, grad)?;
+        self.add_penalty_gradient(ctx, theta, grad)
+    }
+
+    fn capture(
+        &self,
+        ctx: &Ctx<T>,
+        theta: &[T],
+        batch: &Batch<T>,
+        ws: &mut Workspace<T>,
+        kind: FisherKind,
+        cases: usize,
+        sample: u64,
+        sink: &mut dyn CaptureSink<T>,
+    ) -> Result<()> {
+        ws.check(self, theta, batch)?;
+        let n = cases.min(batch.cases());
+        if n == 0 {
+            return Err(Error::invalid("cases", "a capture needs at least one case"));
+        }
+        for l in 0..self.layers().len() {
+            let input = columns::columns(ws.layer_input(l, batch.inputs()), 0, n);
+            sink.activations(ctx, l, input, T::of(1.0 / n as f64))?;
+        }
+        // the batch's weight of a case, times the cases that each used one stands for
+        let weight = T::of(self.weight(batch.cases()) * (batch.cases() as f64 / n as f64));
+        let z = columns::columns(ws.outputs(), 0, n);
+        let send = &mut |l: usize, _: MatRef<'_, T>, delta: MatRef<'_, T>| sink.gradients(ctx, l, delta, weight);
+        let mut seed = ctx.scratch(self.outputs(), n);
+        match kind {
+            FisherKind::Empirical => {
+                let observed = columns::columns(ws.output_gradient(), 0, n);
+                self.backpropagate(ctx, theta, batch.inputs(), ws, observed, send)
+            }
+            FisherKind::MonteCarlo => {
+                self.output_loss().sample_gradient(ctx, z, sample, seed.as_mut())?;
+                self.backpropagate(ctx, theta, batch.inputs(), ws, seed.as_ref(), send)
+            }
+            FisherKind::Exact => (0..self.outputs()).try_for_each(|direction| {
+                self.output_loss().factor_column(ctx, z, direction, seed.as_mut())?;
+                self.backpropagate(ctx, theta, batch.inputs(), ws, seed.as_ref(), send)
+            }),
+        }
+    }
+
+    fn ggn_gram(
+        &self,
+        ctx: &Ctx<T>,
+        theta: &[T],
+        batch: &Batch<T>,
+        ws: &mut Workspace<T>,
+        vectors: &[&[T]],
+        gram: MatMut<'_, T>,
+    ) -> Result<()> {
+        ws.check(self, theta, batch)?;
+        check_shape("ggn_gram", (vectors.len(), vectors.len()), gram.shape())?;
+        self.gram_of_products(ctx, theta, batch, ws, vectors, gram)
+    }
+}
