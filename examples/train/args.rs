@@ -8,91 +8,134 @@ use clap::{Parser, ValueEnum};
 /// Seconds for each optimizer where neither --seconds nor --steps is given.
 pub const SECONDS: f64 = 18.0;
 
-/// Races optimizers on one network and one data set for the same time each: table, log and plot of the losses.
+/// Races optimizers on one network and one data set for the same time each..
 #[derive(Debug, Parser)]
-#[command(name = "train", version, max_term_width = 100, after_help = AFTER)]
+#[command(name = "train", version, next_line_help = true, after_help = AFTER)]
 pub struct Args {
-    /// What to learn from: `digits` (bundled, 8 x 8 pixels), `curves` (generated, 28 x 28), a FOLDER with the four IDX
-    /// files of MNIST or its kin, or a FILE of comma-separated numbers; files may be gzip
-    #[arg(long, value_name = "DATA", default_value = "digits")]
+    /// What to learn from: `digits` (bundled, 8 x 8 pixels), `curves`
+    /// (generated, 28 x 28), a FOLDER with the four IDX files of MNIST or
+    /// its kin, or a FILE of comma-separated numbers; files may be gzip
+    /// [default: digits]
+    #[arg(long, verbatim_doc_comment, hide_default_value = true, value_name = "DATA", default_value = "digits")]
     pub data: String,
 
-    /// The column of a CSV file to predict; an autoencoder leaves it out [default: the last column]
-    #[arg(long, value_name = "NAME")]
+    /// The column of a CSV file to predict; an autoencoder leaves it out
+    /// [default: the last column]
+    #[arg(long, verbatim_doc_comment, value_name = "NAME")]
     pub target: Option<String>,
 
-    /// Rebuild the inputs, predict a class, or predict a number
-    #[arg(long, value_enum, default_value_t = Task::Autoencoder)]
+    /// Rebuild the inputs (autoencoder), predict a class (classify), or
+    /// predict a number (regress)
+    /// [default: autoencoder]
+    #[arg(long, verbatim_doc_comment, hide_default_value = true, hide_possible_values = true, value_enum, default_value_t = Task::Autoencoder)]
     pub task: Task,
 
-    /// Layer widths. For an autoencoder the encoder's, inputs first, mirrored for the decoder; otherwise all of them, inputs
-    /// first, outputs last [default: 64-200-100-50-10 for digits, 784-400-200-100-50-25-6 for curves,
-    /// 784-1000-500-250-30 for 784 inputs, else two hidden layers that fit the data]
-    #[arg(long, value_name = "WIDTHS")]
+    /// Layer widths. For an autoencoder the encoder's, inputs first,
+    /// mirrored for the decoder; otherwise all of them, inputs first,
+    /// outputs last
+    /// [default: 64-200-100-50-10 for digits, 784-400-200-100-50-25-6 for
+    /// curves, 784-1000-500-250-30 for 784 inputs, else two hidden layers
+    /// that fit the data]
+    #[arg(long, verbatim_doc_comment, value_name = "WIDTHS")]
     pub arch: Option<Arch>,
 
-    /// Who takes part, in this order
-    #[arg(long, value_enum, value_delimiter = ',', value_name = "NAMES", default_value = "sgd,adam,kfac")]
+    /// Who takes part, in this order, of sgd, adam, kfac
+    /// [default: sgd,adam,kfac]
+    #[arg(
+        long,
+        verbatim_doc_comment,
+        value_enum,
+        value_delimiter = ',',
+        value_name = "NAMES",
+        default_value = "sgd,adam,kfac"
+    )]
     pub optimizer: Vec<Kind>,
 
-    /// The linear algebra [default: faer where compiled in, else openblas, else reference]
-    #[arg(long, value_enum)]
+    /// The linear algebra: faer, openblas or reference
+    /// [default: faer where compiled in, else openblas, else reference]
+    #[arg(long, verbatim_doc_comment, hide_possible_values = true, value_enum)]
     pub backend: Option<BackendName>,
 
-    /// Precision
-    #[arg(long, value_enum, default_value_t = Dtype::F32)]
+    /// Precision: f32 or f64
+    /// [default: f32]
+    #[arg(long, verbatim_doc_comment, hide_default_value = true, hide_possible_values = true, value_enum, default_value_t = Dtype::F32)]
     pub dtype: Dtype,
 
-    /// Cases in a minibatch, drawn without replacement [default: 256, or all where there are fewer]
-    #[arg(long, value_name = "N", value_parser = at_least_one)]
+    /// Cases in a minibatch, drawn without replacement
+    /// [default: 256, or all where there are fewer]
+    #[arg(long, verbatim_doc_comment, value_name = "N", value_parser = at_least_one)]
     pub batch: Option<usize>,
 
-    /// Seconds for each optimizer, evaluations not counted [default: 18 without --steps, else no limit]
-    #[arg(long, value_name = "S", value_parser = positive)]
+    /// Seconds for each optimizer, evaluations not counted
+    /// [default: 18 without --steps, else no limit]
+    #[arg(long, verbatim_doc_comment, value_name = "S", value_parser = positive)]
     pub seconds: Option<f64>,
 
-    /// Steps for each optimizer [default: no limit]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    /// Steps for each optimizer
+    /// [default: no limit]
+    #[arg(long, verbatim_doc_comment, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub steps: Option<u64>,
 
-    /// Seed of the split, the initial parameters, the minibatches and the sampled targets
-    #[arg(long, value_name = "N", default_value_t = 1)]
+    /// Seed of the split, the initial parameters, the minibatches and the
+    /// sampled targets
+    /// [default: 1]
+    #[arg(long, verbatim_doc_comment, hide_default_value = true, value_name = "N", default_value_t = 1)]
     pub seed: u64,
 
-    /// Most threads to compute with [default: one for each processor]
-    #[arg(long, value_name = "N", value_parser = at_least_one)]
+    /// Most threads to compute with
+    /// [default: one for each processor]
+    #[arg(long, verbatim_doc_comment, value_name = "N", value_parser = at_least_one)]
     pub threads: Option<usize>,
 
-    /// Learning rate: one for sgd and adam alike, or `sgd=0.02,adam=0.002`; kfac finds its step from the quadratic model
+    /// Learning rate: one for sgd and adam alike, or `sgd=0.02,adam=0.002`;
+    /// kfac finds its step from the quadratic model
     /// [default: by task, printed in the log]
-    #[arg(long, value_name = "RATES")]
+    #[arg(long, verbatim_doc_comment, value_name = "RATES")]
     pub lr: Option<Rates>,
 
-    /// The damping lambda that kfac starts from; it adapts [default: by task, printed in the log]
-    #[arg(long, value_name = "LAMBDA", value_parser = positive)]
+    /// The damping lambda that kfac starts from; it adapts
+    /// [default: by task, printed in the log]
+    #[arg(long, verbatim_doc_comment, value_name = "LAMBDA", value_parser = positive)]
     pub damping: Option<f64>,
 
     /// The log, one JSON object a line
-    #[arg(long, value_name = "FILE", default_value = "runs/train.jsonl")]
+    /// [default: runs/train.jsonl]
+    #[arg(
+        long,
+        verbatim_doc_comment,
+        hide_default_value = true,
+        value_name = "FILE",
+        default_value = "runs/train.jsonl"
+    )]
     pub log: PathBuf,
 
     /// The plot of loss against seconds and against steps, SVG
-    #[arg(long, value_name = "FILE", default_value = "runs/train.svg")]
+    /// [default: runs/train.svg]
+    #[arg(
+        long,
+        verbatim_doc_comment,
+        hide_default_value = true,
+        value_name = "FILE",
+        default_value = "runs/train.svg"
+    )]
     pub plot: PathBuf,
 
     /// No progress bar and no notes: the table and the paths only
-    #[arg(long)]
+    #[arg(long, verbatim_doc_comment)]
     pub quiet: bool,
 }
 
 const AFTER: &str = "\
-Losses are means over cases and include the L2 term; the squared error of a case is the sum over its outputs. The
-columns of a CSV file, and the target of --task regress, are standardized by the training part; squared errors of
---task regress are in the target's own unit. A fifth of the digits and of a CSV file is set aside as the test part.
-While training, losses are taken on at most 2000 cases of each part; the table has them on all cases.
+Losses are means over cases and include the L2 term; the squared error of a
+case is the sum over its outputs. The columns of a CSV file, and the target of
+--task regress, are standardized by the training part; squared errors of
+--task regress are in the target's own unit. A fifth of the digits and of a CSV
+file is set aside as the test part. While training, losses are taken on at most
+2000 cases of each part; the table has them on all cases.
 
-With the same --steps, --seed, --threads, --backend and --dtype two runs write the same losses to the last bit.
-Ctrl-C ends the run early, with table, log and plot of what was done. Exit codes: 0 done, 1 error, 2 wrong arguments.";
+With the same --steps, --seed, --threads, --backend and --dtype two runs write
+the same losses to the last bit. Ctrl-C ends the run early, with table, log and
+plot of what was done. Exit codes: 0 done, 1 error, 2 wrong arguments.";
 
 /// What is predicted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

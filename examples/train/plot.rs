@@ -64,22 +64,17 @@ fn panel(area: &Area<'_>, unit: &str, curves: &[Curve<'_>], x: fn(&Step) -> f64)
     let right = if last > 0.0 { last * 1.03 } else { 1.0 };
     let left = if log_x { range(points().map(|s| x(s)).filter(|&x| x > 0.0)).0 } else { 0.0 };
     let linear_y = (bottom - 0.04 * (top - bottom).max(1e-3))..(top + 0.04 * (top - bottom).max(1e-3));
+    let margin = if log_y { (top / bottom).powf(0.04) } else { 1.0 };
+    let log_range = bottom / margin..top * margin;
     let curve_x = move |step: &Step| Some(x(step)).filter(|&x| !log_x || x > 0.0);
     let draw = (unit, curves, &curve_x as &dyn Fn(&Step) -> Option<f64>);
     match (log_x, log_y) {
         (false, false) => axes(area, left..right, linear_y, draw),
-        (false, true) => axes(area, left..right, wide(bottom, top), draw),
+        (false, true) => axes(area, left..right, log_range.log_scale(), draw),
         (true, false) => axes(area, (left..right).log_scale(), linear_y, draw),
-        (true, true) => axes(area, (left..right).log_scale(), wide(bottom, top), draw),
+        (true, true) => axes(area, (left..right).log_scale(), log_range.log_scale(), draw),
     }
 }
-
-fn wide(bottom: f64, top: f64) -> LogRange<f64> {
-    let margin = (top / bottom).powf(0.04);
-    (bottom / margin..top * margin).log_scale()
-}
-
-type LogRange<T> = plotters::coord::combinators::LogRangeExt<T>;
 
 /// (smallest, largest); (0, 1) of nothing.
 fn range(values: impl Iterator<Item = f64>) -> (f64, f64) {
