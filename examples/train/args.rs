@@ -44,6 +44,8 @@ pub struct Args {
     #[arg(
         long,
         verbatim_doc_comment,
+        hide_default_value = true,
+        hide_possible_values = true,
         value_enum,
         value_delimiter = ',',
         value_name = "NAMES",

@@ -4,6 +4,7 @@
 //! one after the other, then a table, a log and a plot. `--help` explains every option.
 
 mod args;
+mod axis;
 mod defaults;
 mod log;
 mod output;

@@ -2,10 +2,10 @@
 
 use std::io::Write;
 
-use plotters::coord::ranged1d::{AsRangedCoord, ValueFormatter};
 use plotters::prelude::*;
 
 use crate::Failure;
+use crate::axis::Axis;
 use crate::log::Step;
 use crate::output::Output;
 
@@ -15,8 +15,9 @@ const SIZE: (u32, u32) = (1120, 480);
 const COLOURS: [(&str, RGBColor); 3] =
     [("sgd", RGBColor(0, 114, 178)), ("adam", RGBColor(230, 159, 0)), ("kfac", RGBColor(0, 130, 90))];
 
-/// Beyond this ratio of largest to smallest an axis is logarithmic.
-const SPAN: f64 = 8.0;
+/// Beyond these ratios of largest to smallest an axis is logarithmic.
+const LOSS_SPAN: f64 = 3.0;
+const STEP_SPAN: f64 = 8.0;
 
 /// Draws the points of all optimizers; training loss solid, test loss dashed.
 pub fn plot(title: &str, steps: &[Step], mut output: Output) -> Result<std::path::PathBuf, Failure> {
@@ -59,66 +60,43 @@ fn panel(area: &Area<'_>, unit: &str, curves: &[Curve<'_>], x: fn(&Step) -> f64)
     let (bottom, top) = range(losses.filter(|y| y.is_finite()));
     let (first, last) = range(curves.iter().filter_map(|c| c.points.last()).map(|s| x(s)));
     // the start, x = 0, has no place on a logarithmic axis
-    let log_x = last > SPAN * first && first > 0.0;
-    let log_y = bottom > 0.0 && top > SPAN * bottom;
+    let log_x = last > STEP_SPAN * first && first > 0.0;
+    let log_y = bottom > 0.0 && top > LOSS_SPAN * bottom;
     let right = if last > 0.0 { last * 1.03 } else { 1.0 };
     let left = if log_x { range(points().map(|s| x(s)).filter(|&x| x > 0.0)).0 } else { 0.0 };
-    let linear_y = (bottom - 0.04 * (top - bottom).max(1e-3))..(top + 0.04 * (top - bottom).max(1e-3));
-    let margin = if log_y { (top / bottom).powf(0.04) } else { 1.0 };
-    let log_range = bottom / margin..top * margin;
-    let curve_x = move |step: &Step| Some(x(step)).filter(|&x| !log_x || x > 0.0);
-    let draw = (unit, curves, &curve_x as &dyn Fn(&Step) -> Option<f64>);
-    match (log_x, log_y) {
-        (false, false) => axes(area, left..right, linear_y, draw),
-        (false, true) => axes(area, left..right, log_range.log_scale(), draw),
-        (true, false) => axes(area, (left..right).log_scale(), linear_y, draw),
-        (true, true) => axes(area, (left..right).log_scale(), log_range.log_scale(), draw),
-    }
-}
-
-/// (smallest, largest); (0, 1) of nothing.
-fn range(values: impl Iterator<Item = f64>) -> (f64, f64) {
-    values
-        .fold(None, |r: Option<(f64, f64)>, x| Some(r.map_or((x, x), |(a, b)| (a.min(x), b.max(x)))))
-        .unwrap_or((0.0, 1.0))
-}
-
-fn axes<X, Y>(
-    area: &Area<'_>,
-    x: X,
-    y: Y,
-    (unit, curves, curve_x): (&str, &[Curve<'_>], &dyn Fn(&Step) -> Option<f64>),
-) -> Draw
-where
-    X: AsRangedCoord<Value = f64>,
-    Y: AsRangedCoord<Value = f64>,
-    X::CoordDescType: ValueFormatter<f64>,
-    Y::CoordDescType: ValueFormatter<f64>,
-{
-    let mut chart =
-        ChartBuilder::on(area).margin(12).x_label_area_size(44).y_label_area_size(64).build_cartesian_2d(x, y)?;
+    let horizontal = if log_x { Axis::log(left..right) } else { Axis::linear(left..right) };
+    let vertical = if log_y {
+        let margin = (top / bottom).powf(0.04);
+        Axis::log(bottom / margin..top * margin)
+    } else {
+        let margin = 0.04 * (top - bottom).max(1e-3);
+        Axis::linear(bottom - margin..top + margin)
+    };
+    let mut chart = ChartBuilder::on(area)
+        .margin(12)
+        .x_label_area_size(44)
+        .y_label_area_size(64)
+        .build_cartesian_2d(horizontal, vertical)?;
     chart
         .configure_mesh()
         .x_desc(unit)
         .y_desc("loss (solid: training, dashed: test)")
-        .x_label_formatter(&|x| tick(*x))
-        .y_label_formatter(&|y| tick(*y))
         .axis_desc_style(("sans-serif", 15))
         .label_style(("sans-serif", 13))
         .bold_line_style(BLACK.mix(0.15))
-        .light_line_style(BLACK.mix(0.05))
+        .light_line_style(TRANSPARENT)
         .draw()?;
     for curve in curves {
         let colour = curve.colour;
         let line = |loss: fn(&Step) -> f64| {
-            let points = curve.points.iter().filter_map(move |s| Some((curve_x(s)?, loss(s))));
-            points.filter(|(_, y)| y.is_finite()).collect::<Vec<_>>()
+            let seen = curve.points.iter().filter(|s| loss(s).is_finite() && (!log_x || x(s) > 0.0));
+            seen.map(|s| (x(s), loss(s))).collect::<Vec<_>>()
         };
         chart
             .draw_series(LineSeries::new(line(|s| s.train_loss), colour.stroke_width(2)))?
             .label(curve.name)
             .legend(move |(x, y)| PathElement::new([(x, y), (x + 24, y)], colour.stroke_width(2)));
-        chart.draw_series(DashedLineSeries::new(line(|s| s.test_loss), 5, 4, colour.mix(0.8).stroke_width(1)))?;
+        chart.draw_series(DashedLineSeries::new(line(|s| s.test_loss), 5, 4, colour.stroke_width(1)))?;
     }
     chart
         .configure_series_labels()
@@ -131,15 +109,9 @@ where
     Ok(())
 }
 
-/// A number without more digits than it needs.
-fn tick(x: f64) -> String {
-    if x == 0.0 {
-        return "0".to_owned();
-    }
-    if !(1e-3..1e6).contains(&x.abs()) {
-        return format!("{x:.0e}");
-    }
-    let digits = (2 - x.abs().log10().floor() as i32).clamp(0, 5) as usize;
-    let text = format!("{x:.digits$}");
-    if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').to_owned() } else { text }
+/// (smallest, largest); (0, 1) of nothing.
+fn range(values: impl Iterator<Item = f64>) -> (f64, f64) {
+    values
+        .fold(None, |r: Option<(f64, f64)>, x| Some(r.map_or((x, x), |(a, b)| (a.min(x), b.max(x)))))
+        .unwrap_or((0.0, 1.0))
 }
