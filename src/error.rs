@@ -31,6 +31,17 @@ pub enum Error {
         /// Index of the first pivot that is not positive, counted from 0.
         pivot: usize,
     },
+    /// A pivot of an LU factorization was zero.
+    #[error(
+        "{op}: the matrix is singular (pivot {pivot}, counted from 0, is zero); add damping, or use a pseudo-inverse \
+         through an eigendecomposition"
+    )]
+    Singular {
+        /// The operation that failed.
+        op: &'static str,
+        /// Index of the first zero pivot, counted from 0.
+        pivot: usize,
+    },
     /// An iteration inside a factorization did not converge.
     #[error("{op}: the iteration did not converge; the matrix may hold values close to overflow, rescale it")]
     NoConvergence {

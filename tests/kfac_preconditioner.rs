@@ -4,7 +4,7 @@ use pullback::curvature::{Kronecker, KroneckerDamping, PiRule};
 use pullback::optim::{CaptureSink, KfacPreconditioner, ParamLayout, PreconditionerOptions};
 use pullback::stats::Decay;
 use pullback::testing::{contexts, relative_error, tolerance};
-use pullback::{Ctx, Curvature, Damping, DampedSolver, Error, Mat, MatMut, MatRef, Scalar};
+use pullback::{Ctx, Curvature, DampedSolver, Damping, Error, Mat, MatMut, MatRef, Scalar};
 use rand::{Rng, RngExt, SeedableRng};
 use rand_pcg::Pcg64;
 

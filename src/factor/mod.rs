@@ -2,6 +2,8 @@
 
 mod cholesky;
 mod eigh;
+mod lu;
 
 pub use cholesky::Cholesky;
 pub use eigh::SymEigen;
+pub use lu::Lu;

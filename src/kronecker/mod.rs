@@ -1,7 +1,9 @@
-//! The Kronecker product as an operator (chapter section 5.1).
+//! The Kronecker product (chapter section 5.1): as an operator that is never formed, with every property of Eq 15-21.
 
 mod apply;
 mod eigen;
+mod product;
 
 pub use apply::{Factor, kronecker_apply, two_sided_product};
 pub use eigen::KroneckerEigen;
+pub use product::{KroneckerProduct, semidefinite_gap};

@@ -1,0 +1,126 @@
+//! Conjugate gradient allocates nothing after a first call, and borrows as much scratch as docs/storage.md says.
+
+mod cg_support;
+
+use cg_support::*;
+use pullback::curvature::{Curvature, DampedSolver, Damping, Definiteness, MatrixFree};
+use pullback::krylov::{CgOptions, CgReport, CgStop, StallRule, pcg, pcg_into};
+use pullback::linop::Identity;
+use pullback::testing::contexts;
+use pullback::{Ctx, Mat, Preconditioner, Scalar};
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+
+/// Counts what this thread asks of the system allocator.
+struct Counting;
+
+thread_local! {
+    static CALLS: Cell<usize> = const { Cell::new(0) };
+}
+
+fn count() {
+    // the thread-local may be gone while the thread ends
+    let _ = CALLS.try_with(|calls| calls.set(calls.get() + 1));
+}
+
+// SAFETY: every call goes to the system allocator unchanged.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        count();
+        unsafe { System.alloc(layout) }
+    }
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        unsafe { System.dealloc(pointer, layout) }
+    }
+    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        count();
+        unsafe { System.realloc(pointer, layout, size) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+fn allocations(work: impl FnOnce()) -> usize {
+    let before = CALLS.get();
+    work();
+    CALLS.get() - before
+}
+
+#[test]
+fn the_counter_counts() {
+    assert_eq!(allocations(|| drop(std::hint::black_box(vec![1u8; 100]))), 1);
+    assert_eq!(allocations(|| ()), 0);
+}
+
+fn second_call_allocates_nothing<T: Scalar>(ctx: &Ctx<T>, a: &Mat<f64>, m_inv: Option<&dyn Preconditioner<T>>) {
+    let n = a.nrows();
+    let a = operator::<T>(a);
+    let b: Mat<T> = random(n, 3, 1).cast();
+    let mut x = Mat::zeros(n, 3);
+    let options = CgOptions { stall: Some(StallRule::default()), ..CgOptions::from_zero() };
+    let mut report = CgReport::default();
+    let mut stops = Vec::with_capacity(2);
+    let mut solve = |x: &mut Mat<T>| {
+        pcg_into(ctx, &a, m_inv, b.as_ref(), x.as_mut(), &options, &mut report).unwrap();
+        stops.push((report.stop(), report.iterations()));
+    };
+    assert!(allocations(|| solve(&mut x)) > 0, "the first call fills the pool");
+    assert_eq!(allocations(|| solve(&mut x)), 0, "{}", ctx.backend().name());
+    assert_eq!(stops[0], stops[1]);
+}
+
+#[test]
+fn a_second_call_allocates_nothing() {
+    let n = 40;
+    let definite = with_spectrum(&graded(n, 20.0), 2);
+    let mut spectrum = graded(n, 20.0);
+    spectrum[3] = -2.0;
+    let indefinite = with_spectrum(&spectrum, 2); // directions are reported
+    for a in [&definite, &indefinite] {
+        // a backend's own kernels may allocate: the oracle's do not
+        second_call_allocates_nothing::<f32>(&Ctx::reference(), a, None);
+        second_call_allocates_nothing::<f64>(&Ctx::reference(), a, None);
+        second_call_allocates_nothing::<f64>(&Ctx::reference(), a, Some(&Identity::new(n)));
+    }
+}
+
+#[test]
+fn a_second_matrix_free_solve_allocates_nothing() {
+    let ctx = Ctx::<f64>::reference();
+    let a = operator(&with_spectrum(&graded(40, 20.0), 3));
+    let curvature = MatrixFree::new(&a, Definiteness::PositiveSemidefinite);
+    let solver = curvature.damped(&ctx, Damping::new(0.5).unwrap()).unwrap();
+    let (b, mut x) = (random(40, 2, 4), Mat::zeros(40, 2));
+    let mut solve = || {
+        solver.solve(&ctx, b.as_ref(), x.as_mut()).unwrap();
+    };
+    assert!(allocations(&mut solve) > 0);
+    assert_eq!(allocations(&mut solve), 0);
+}
+
+/// The number in the row of docs/storage.md that starts with `method`.
+fn stated(method: &str) -> usize {
+    let table = include_str!("../docs/storage.md");
+    let row = table.lines().find(|line| line.starts_with(&format!("| {method} |"))).expect("the row exists");
+    row.split('|').nth(2).and_then(|cell| cell.trim().parse().ok()).expect("a number in the second column")
+}
+
+#[test]
+fn scratch_is_what_the_storage_table_says() {
+    for (n, k) in [(64, 1), (64, 3), (129, 2)] {
+        let a = operator::<f64>(&with_spectrum(&graded(n, 20.0), 5));
+        let identity = Identity::new(n);
+        for (method, m_inv) in [
+            ("pcg without preconditioner", None),
+            ("pcg with preconditioner", Some(&identity as &dyn Preconditioner<f64>)),
+        ] {
+            for ctx in contexts::<f64>() {
+                let (b, mut x) = (random(n, k, 6), Mat::zeros(n, k));
+                let report = pcg(&ctx, &a, m_inv, b.as_ref(), x.as_mut(), &CgOptions::default()).unwrap();
+                assert_eq!(report.stop(), CgStop::Converged);
+                assert_eq!(ctx.high_water(), stated(method) * n * k * size_of::<f64>(), "{method}, n = {n}, k = {k}");
+            }
+        }
+    }
+}
