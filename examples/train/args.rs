@@ -1,0 +1,244 @@
+//! The command line.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use clap::{Parser, ValueEnum};
+
+/// Seconds for each optimizer where neither --seconds nor --steps is given.
+pub const SECONDS: f64 = 18.0;
+
+/// Races optimizers on one network and one data set for the same time each..
+#[derive(Debug, Parser)]
+#[command(name = "train", version, next_line_help = true, after_help = AFTER)]
+pub struct Args {
+    /// What to learn from: `digits` (bundled, 8 x 8 pixels), `curves`
+    /// (generated, 28 x 28), a FOLDER with the four IDX files of MNIST or
+    /// its kin, or a FILE of comma-separated numbers; files may be gzip
+    /// [default: digits]
+    #[arg(long, verbatim_doc_comment, hide_default_value = true, value_name = "DATA", default_value = "digits")]
+    pub data: String,
+
+    /// The column of a CSV file to predict; an autoencoder leaves it out
+    /// [default: the last column]
+    #[arg(long, verbatim_doc_comment, value_name = "NAME")]
+    pub target: Option<String>,
+
+    /// Rebuild the inputs (autoencoder), predict a class (classify), or
+    /// predict a number (regress)
+    /// [default: autoencoder]
+    #[arg(long, verbatim_doc_comment, hide_default_value = true, hide_possible_values = true, value_enum, default_value_t = Task::Autoencoder)]
+    pub task: Task,
+
+    /// Layer widths. For an autoencoder the encoder's, inputs first,
+    /// mirrored for the decoder; otherwise all of them, inputs first,
+    /// outputs last
+    /// [default: 64-200-100-50-10 for digits, 784-400-200-100-50-25-6 for
+    /// curves, 784-1000-500-250-30 for 784 inputs, else two hidden layers
+    /// that fit the data]
+    #[arg(long, verbatim_doc_comment, value_name = "WIDTHS")]
+    pub arch: Option<Arch>,
+
+    /// Who takes part, in this order, of sgd, adam, kfac
+    /// [default: sgd,adam,kfac]
+    #[arg(
+        long,
+        verbatim_doc_comment,
+        hide_default_value = true,
+        hide_possible_values = true,
+        value_enum,
+        value_delimiter = ',',
+        value_name = "NAMES",
+        default_value = "sgd,adam,kfac"
+    )]
+    pub optimizer: Vec<Kind>,
+
+    /// The linear algebra: faer, openblas or reference
+    /// [default: faer where compiled in, else openblas, else reference]
+    #[arg(long, verbatim_doc_comment, hide_possible_values = true, value_enum)]
+    pub backend: Option<BackendName>,
+
+    /// Precision: f32 or f64
+    /// [default: f32]
+    #[arg(long, verbatim_doc_comment, hide_default_value = true, hide_possible_values = true, value_enum, default_value_t = Dtype::F32)]
+    pub dtype: Dtype,
+
+    /// Cases in a minibatch, drawn without replacement
+    /// [default: 256, or all where there are fewer]
+    #[arg(long, verbatim_doc_comment, value_name = "N", value_parser = at_least_one)]
+    pub batch: Option<usize>,
+
+    /// Seconds for each optimizer, evaluations not counted
+    /// [default: 18 without --steps, else no limit]
+    #[arg(long, verbatim_doc_comment, value_name = "S", value_parser = positive)]
+    pub seconds: Option<f64>,
+
+    /// Steps for each optimizer
+    /// [default: no limit]
+    #[arg(long, verbatim_doc_comment, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub steps: Option<u64>,
+
+    /// Seed of the split, the initial parameters, the minibatches and the
+    /// sampled targets
+    /// [default: 1]
+    #[arg(long, verbatim_doc_comment, hide_default_value = true, value_name = "N", default_value_t = 1)]
+    pub seed: u64,
+
+    /// Most threads to compute with
+    /// [default: one for each processor]
+    #[arg(long, verbatim_doc_comment, value_name = "N", value_parser = at_least_one)]
+    pub threads: Option<usize>,
+
+    /// Learning rate: one for sgd and adam alike, or `sgd=0.02,adam=0.002`;
+    /// kfac finds its step from the quadratic model
+    /// [default: by task, printed in the log]
+    #[arg(long, verbatim_doc_comment, value_name = "RATES")]
+    pub lr: Option<Rates>,
+
+    /// The damping lambda that kfac starts from; it adapts
+    /// [default: by task, printed in the log]
+    #[arg(long, verbatim_doc_comment, value_name = "LAMBDA", value_parser = positive)]
+    pub damping: Option<f64>,
+
+    /// The log, one JSON object a line
+    /// [default: runs/train.jsonl]
+    #[arg(
+        long,
+        verbatim_doc_comment,
+        hide_default_value = true,
+        value_name = "FILE",
+        default_value = "runs/train.jsonl"
+    )]
+    pub log: PathBuf,
+
+    /// The plot of loss against seconds and against steps, SVG
+    /// [default: runs/train.svg]
+    #[arg(
+        long,
+        verbatim_doc_comment,
+        hide_default_value = true,
+        value_name = "FILE",
+        default_value = "runs/train.svg"
+    )]
+    pub plot: PathBuf,
+
+    /// No progress bar and no notes: the table and the paths only
+    #[arg(long, verbatim_doc_comment)]
+    pub quiet: bool,
+}
+
+const AFTER: &str = "\
+Losses are means over cases and include the L2 term; the squared error of a
+case is the sum over its outputs. The columns of a CSV file, and the target of
+--task regress, are standardized by the training part; squared errors of
+--task regress are in the target's own unit. A fifth of the digits and of a CSV
+file is set aside as the test part. While training, losses are taken on at most
+2000 cases of each part; the table has them on all cases.
+
+With the same --steps, --seed, --threads, --backend and --dtype two runs write
+the same losses to the last bit. Ctrl-C ends the run early, with table, log and
+plot of what was done. Exit codes: 0 done, 1 error, 2 wrong arguments.";
+
+/// What is predicted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Task {
+    Autoencoder,
+    Classify,
+    Regress,
+}
+
+/// An optimizer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Kind {
+    Sgd,
+    Adam,
+    Kfac,
+}
+
+impl Kind {
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::Sgd => "sgd",
+            Kind::Adam => "adam",
+            Kind::Kfac => "kfac",
+        }
+    }
+}
+
+impl Task {
+    pub fn name(self) -> &'static str {
+        match self {
+            Task::Autoencoder => "autoencoder",
+            Task::Classify => "classify",
+            Task::Regress => "regress",
+        }
+    }
+}
+
+/// A backend, compiled in or not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum BackendName {
+    Faer,
+    #[value(alias = "blas")]
+    Openblas,
+    Reference,
+}
+
+/// A scalar type.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Dtype {
+    F32,
+    F64,
+}
+
+/// Widths such as 784-1000-500-250-30.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Arch(pub Vec<usize>);
+
+impl FromStr for Arch {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let widths: Option<Vec<usize>> = text.split('-').map(|w| w.trim().parse().ok().filter(|&w| w > 0)).collect();
+        widths.filter(|w| w.len() >= 2).map(Arch).ok_or_else(|| "expected widths such as 64-200-100-50-10".to_owned())
+    }
+}
+
+impl std::fmt::Display for Arch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0.iter().map(usize::to_string).collect::<Vec<_>>().join("-"))
+    }
+}
+
+/// Learning rates that were asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Rates {
+    pub sgd: Option<f64>,
+    pub adam: Option<f64>,
+}
+
+impl FromStr for Rates {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let mut rates = Rates::default();
+        for part in text.split(',') {
+            match part.split_once('=') {
+                None if part == text => (rates.sgd, rates.adam) = (Some(positive(part)?), Some(positive(part)?)),
+                Some(("sgd", rate)) => rates.sgd = Some(positive(rate)?),
+                Some(("adam", rate)) => rates.adam = Some(positive(rate)?),
+                _ => return Err("expected a number, or numbers by name such as sgd=0.02,adam=0.002".to_owned()),
+            }
+        }
+        Ok(rates)
+    }
+}
+
+fn positive(text: &str) -> Result<f64, String> {
+    let number = text.trim().parse().ok().filter(|x: &f64| x.is_finite() && *x > 0.0);
+    number.ok_or_else(|| "expected a positive number".to_owned())
+}
+
+fn at_least_one(text: &str) -> Result<usize, String> {
+    text.parse().ok().filter(|&n| n > 0).ok_or_else(|| "expected a whole number of at least 1".to_owned())
+}

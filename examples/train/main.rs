@@ -1,0 +1,217 @@
+//! Trains a network with several optimizers for the same time each and compares them.
+//!
+//! `cargo run --release --example train` needs no arguments: an autoencoder on the bundled digits, sgd, adam and kfac
+//! one after the other, then a table, a log and a plot. `--help` explains every option.
+
+mod args;
+mod axis;
+mod defaults;
+mod log;
+mod output;
+mod plot;
+mod problem;
+mod progress;
+mod race;
+mod schedule;
+mod table;
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use clap::Parser;
+use pullback::nn::Mlp;
+use pullback::optim::{Adam, Kfac, KfacOptions, MomentumKind, Optimizer, Sgd};
+use pullback::{Ctx, Scalar};
+
+use args::{Args, BackendName, Dtype, Kind};
+use log::{End, Event, Log, Settings, Step};
+use output::Output;
+use problem::Problem;
+use progress::{Line, Progress};
+use race::{EVALUATION_CASES, Recorder};
+use schedule::Budget;
+
+/// An error that is one clear line.
+type Failure = Box<dyn std::error::Error>;
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    let done = match args.dtype {
+        Dtype::F32 => run::<f32>(&args),
+        Dtype::F64 => run::<f64>(&args),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("error: {failure}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run<T: Scalar>(args: &Args) -> Result<(), Failure> {
+    let threads = args.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
+    let ctx = context::<T>(args.backend, threads)?;
+    let problem = Problem::<T>::load(args)?;
+    let settings = settings(args, &ctx, &problem);
+    let mut racers = Vec::new();
+    for &kind in &args.optimizer {
+        racers.push((kind.name(), optimizer(args, kind)?));
+    }
+    // both files are opened before the first step, so that a typing error does not cost a run
+    let mut keeper = Keeper::new(Log::new(Output::create(&args.log)?), args.quiet);
+    let plot = Output::create(&args.plot)?;
+    let interrupted = Arc::new(AtomicBool::new(false));
+    let flag = Arc::clone(&interrupted);
+    ctrlc::set_handler(move || flag.store(true, Ordering::Relaxed))?;
+
+    keeper.note(&format!("{}: {}", args.data, problem::describe(&problem)));
+    keeper.note(&format!(
+        "{} {}, batch {}, {}, {} thread(s), {}",
+        settings.task, settings.arch, settings.batch, settings.dtype, threads, settings.backend_details
+    ));
+    let title = format!("{}, {} {}, batch {}", args.data, settings.task, settings.arch, settings.batch);
+    let budget = Budget { seconds: settings.seconds, steps: settings.steps };
+    keeper.log.write(&Event::Start(Box::new(settings)));
+    for (name, racer) in &mut racers {
+        if interrupted.load(Ordering::Relaxed) {
+            break;
+        }
+        keeper.begin(name);
+        race::train(&ctx, &problem, (*name, &mut **racer), budget, args.seed, &interrupted, &mut keeper)?;
+    }
+    let (steps, ends, log) = keeper.close();
+    print!("{}", table::table(&ends));
+    println!("log   {}", log.finish()?.display());
+    println!("plot  {}", plot::plot(&title, &steps, plot)?.display());
+    match ends.iter().all(|end| end.error.is_some()) {
+        true => Err("no optimizer came through; see the table".into()),
+        false => Ok(()),
+    }
+}
+
+fn context<T: Scalar>(backend: Option<BackendName>, threads: usize) -> Result<Ctx<T>, Failure> {
+    // the pool that the crate's threads come from
+    rayon::ThreadPoolBuilder::new().num_threads(threads).build_global()?;
+    let ctx = match backend {
+        None => Ctx::default(),
+        Some(BackendName::Reference) => Ctx::reference(),
+        #[cfg(feature = "faer")]
+        Some(BackendName::Faer) => Ctx::faer(),
+        #[cfg(feature = "blas")]
+        Some(BackendName::Openblas) => Ctx::blas(),
+        #[cfg(not(feature = "faer"))]
+        Some(BackendName::Faer) => return Err("the backend faer is not compiled in: build with --features faer".into()),
+        #[cfg(not(feature = "blas"))]
+        Some(BackendName::Openblas) => {
+            return Err("the backend openblas is not compiled in: build with --features openblas-system".into());
+        }
+    };
+    Ok(ctx.with_threads(threads))
+}
+
+fn settings<T: Scalar>(args: &Args, ctx: &Ctx<T>, problem: &Problem<T>) -> Settings {
+    let has = |kind| args.optimizer.contains(&kind);
+    Settings {
+        version: env!("CARGO_PKG_VERSION"),
+        data: args.data.clone(),
+        target: args.target.clone(),
+        task: args.task.name(),
+        arch: problem.arch.to_string(),
+        parameters: problem.start.len(),
+        train_cases: problem.train.len(),
+        test_cases: problem.test.len(),
+        optimizers: args.optimizer.iter().map(|kind| kind.name()).collect(),
+        backend: ctx.backend().name().to_owned(),
+        backend_details: ctx.backend().details(),
+        dtype: T::NAME,
+        threads: ctx.threads(),
+        batch: problem.batch,
+        seconds: args.seconds.or(args.steps.is_none().then_some(args::SECONDS)),
+        steps: args.steps,
+        seed: args.seed,
+        sgd_lr: has(Kind::Sgd).then(|| rate(args, Kind::Sgd)).flatten(),
+        sgd_momentum: has(Kind::Sgd).then_some(defaults::MOMENTUM),
+        adam_lr: has(Kind::Adam).then(|| rate(args, Kind::Adam)).flatten(),
+        kfac_damping: has(Kind::Kfac).then(|| damping(args)),
+        l2: defaults::L2,
+        evaluation_cases: EVALUATION_CASES,
+    }
+}
+
+fn rate(args: &Args, kind: Kind) -> Option<f64> {
+    let asked = args.lr.unwrap_or_default();
+    let asked = match kind {
+        Kind::Sgd => asked.sgd,
+        Kind::Adam => asked.adam,
+        Kind::Kfac => None,
+    };
+    asked.or(defaults::learning_rate(args.task, kind))
+}
+
+fn damping(args: &Args) -> f64 {
+    args.damping.unwrap_or(defaults::damping(args.task))
+}
+
+fn optimizer<T: Scalar>(args: &Args, kind: Kind) -> Result<Box<dyn Optimizer<T, Mlp<T>>>, Failure> {
+    let rate = T::of(rate(args, kind).unwrap_or(0.0));
+    Ok(match kind {
+        Kind::Sgd => Box::new(Sgd::new(rate, T::of(defaults::MOMENTUM), MomentumKind::Nesterov)?),
+        Kind::Adam => Box::new(Adam::new(rate)?),
+        Kind::Kfac => {
+            let options = KfacOptions { lambda: damping(args), seed: args.seed, ..KfacOptions::default() };
+            Box::new(Kfac::new(options)?)
+        }
+    })
+}
+
+/// Sends what happens to the log, to the progress line, and keeps it for table and plot.
+struct Keeper {
+    log: Log,
+    quiet: bool,
+    line: Option<Line>,
+    steps: Vec<Step>,
+    ends: Vec<End>,
+}
+
+impl Keeper {
+    fn new(log: Log, quiet: bool) -> Self {
+        Self { log, quiet, line: None, steps: Vec::new(), ends: Vec::new() }
+    }
+
+    fn note(&self, text: &str) {
+        if !self.quiet {
+            eprintln!("{text}");
+        }
+    }
+
+    fn begin(&mut self, optimizer: &str) {
+        self.line = Some(Line::new(optimizer, self.quiet));
+    }
+
+    fn close(self) -> (Vec<Step>, Vec<End>, Log) {
+        (self.steps, self.ends, self.log)
+    }
+}
+
+impl Recorder for Keeper {
+    fn progress(&mut self, progress: &Progress) {
+        if let Some(line) = &self.line {
+            line.show(progress);
+        }
+    }
+
+    fn step(&mut self, step: Step) {
+        self.log.write(&Event::Step(step.clone()));
+        self.steps.push(step);
+    }
+
+    fn end(&mut self, end: End) {
+        if let Some(line) = self.line.take() {
+            line.finish();
+        }
+        self.log.write(&Event::End(end.clone()));
+        self.ends.push(end);
+    }
+}

@@ -1,0 +1,117 @@
+//! The plot: loss against seconds and against steps, one colour for each optimizer.
+
+use std::io::Write;
+
+use plotters::prelude::*;
+
+use crate::Failure;
+use crate::axis::Axis;
+use crate::log::Step;
+use crate::output::Output;
+
+const SIZE: (u32, u32) = (1120, 480);
+
+/// Told apart by readers with any colour vision: blue, orange, green.
+const COLOURS: [(&str, RGBColor); 3] =
+    [("sgd", RGBColor(0, 114, 178)), ("adam", RGBColor(230, 159, 0)), ("kfac", RGBColor(0, 130, 90))];
+
+/// Beyond these ratios of largest to smallest an axis is logarithmic.
+const LOSS_SPAN: f64 = 3.0;
+const STEP_SPAN: f64 = 8.0;
+
+/// Draws the points of all optimizers; training loss solid, test loss dashed.
+pub fn plot(title: &str, steps: &[Step], mut output: Output) -> Result<std::path::PathBuf, Failure> {
+    let mut svg = String::new();
+    draw(title, steps, &mut svg).map_err(|e| format!("the plot could not be drawn: {e}"))?;
+    output.write_all(svg.as_bytes())?;
+    output.finish()
+}
+
+/// One optimizer's line.
+struct Curve<'a> {
+    name: &'a str,
+    colour: RGBColor,
+    points: Vec<&'a Step>,
+}
+
+type Draw<T = ()> = Result<T, Box<dyn std::error::Error>>;
+
+fn draw(title: &str, steps: &[Step], svg: &mut String) -> Draw {
+    let curves: Vec<Curve<'_>> = COLOURS
+        .iter()
+        .map(|&(name, colour)| Curve { name, colour, points: steps.iter().filter(|s| s.optimizer == name).collect() })
+        .filter(|curve| !curve.points.is_empty())
+        .collect();
+    let root = SVGBackend::with_string(svg, SIZE).into_drawing_area();
+    root.fill(&WHITE)?;
+    let root = root.titled(title, ("sans-serif", 20))?;
+    let (left, right) = root.split_horizontally(SIZE.0 / 2);
+    panel(&left, "seconds", &curves, |step| step.seconds)?;
+    panel(&right, "steps", &curves, |step| step.step as f64)?;
+    root.present()?;
+    Ok(())
+}
+
+type Area<'a> = DrawingArea<SVGBackend<'a>, plotters::coord::Shift>;
+
+fn panel(area: &Area<'_>, unit: &str, curves: &[Curve<'_>], x: fn(&Step) -> f64) -> Draw {
+    let points = || curves.iter().flat_map(|c| c.points.iter());
+    let losses = points().flat_map(|s| [s.train_loss, s.test_loss]);
+    let (bottom, top) = range(losses.filter(|y| y.is_finite()));
+    let (first, last) = range(curves.iter().filter_map(|c| c.points.last()).map(|s| x(s)));
+    // the start, x = 0, has no place on a logarithmic axis
+    let log_x = last > STEP_SPAN * first && first > 0.0;
+    let log_y = bottom > 0.0 && top > LOSS_SPAN * bottom;
+    let right = if last > 0.0 { last * 1.03 } else { 1.0 };
+    let left = if log_x { range(points().map(|s| x(s)).filter(|&x| x > 0.0)).0 } else { 0.0 };
+    let horizontal = if log_x { Axis::log(left..right) } else { Axis::linear(left..right) };
+    let vertical = if log_y {
+        let margin = (top / bottom).powf(0.04);
+        Axis::log(bottom / margin..top * margin)
+    } else {
+        let margin = 0.04 * (top - bottom).max(1e-3);
+        Axis::linear(bottom - margin..top + margin)
+    };
+    let mut chart = ChartBuilder::on(area)
+        .margin(12)
+        .x_label_area_size(44)
+        .y_label_area_size(64)
+        .build_cartesian_2d(horizontal, vertical)?;
+    chart
+        .configure_mesh()
+        .x_desc(unit)
+        .y_desc("loss (solid: training, dashed: test)")
+        .axis_desc_style(("sans-serif", 15))
+        .label_style(("sans-serif", 13))
+        .bold_line_style(BLACK.mix(0.15))
+        .light_line_style(TRANSPARENT)
+        .draw()?;
+    for curve in curves {
+        let colour = curve.colour;
+        let line = |loss: fn(&Step) -> f64| {
+            let seen = curve.points.iter().filter(|s| loss(s).is_finite() && (!log_x || x(s) > 0.0));
+            seen.map(|s| (x(s), loss(s))).collect::<Vec<_>>()
+        };
+        chart
+            .draw_series(LineSeries::new(line(|s| s.train_loss), colour.stroke_width(2)))?
+            .label(curve.name)
+            .legend(move |(x, y)| PathElement::new([(x, y), (x + 24, y)], colour.stroke_width(2)));
+        chart.draw_series(DashedLineSeries::new(line(|s| s.test_loss), 5, 4, colour.stroke_width(1)))?;
+    }
+    chart
+        .configure_series_labels()
+        .position(SeriesLabelPosition::UpperRight)
+        .legend_area_size(32)
+        .background_style(WHITE.mix(0.85))
+        .border_style(BLACK.mix(0.3))
+        .label_font(("sans-serif", 14))
+        .draw()?;
+    Ok(())
+}
+
+/// (smallest, largest); (0, 1) of nothing.
+fn range(values: impl Iterator<Item = f64>) -> (f64, f64) {
+    values
+        .fold(None, |r: Option<(f64, f64)>, x| Some(r.map_or((x, x), |(a, b)| (a.min(x), b.max(x)))))
+        .unwrap_or((0.0, 1.0))
+}

@@ -1,0 +1,178 @@
+//! The training loop: one optimizer, one budget, losses taken on a fixed schedule.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use pullback::nn::data::{Dataset, Minibatches, Partial};
+use pullback::nn::{Batch, Metrics, Mlp};
+use pullback::optim::{Optimizer, StepReport};
+use pullback::{Ctx, Error, Scalar};
+
+use crate::log::{End, Step};
+use crate::problem::Problem;
+use crate::progress::Progress;
+use crate::schedule::{Budget, Schedule};
+
+/// Most cases of each part that the losses on the way are taken on.
+pub const EVALUATION_CASES: usize = 2000;
+
+/// Cases in one evaluation pass, which bounds memory.
+const PART: usize = 4096;
+
+/// Receives what happens.
+pub trait Recorder {
+    /// After each step.
+    fn progress(&mut self, progress: &Progress);
+    /// Losses at the start, on schedule, and at the end.
+    fn step(&mut self, step: Step);
+    /// Last of all.
+    fn end(&mut self, end: End);
+}
+
+/// Trains from the problem's start until the budget is spent, the flag is set or a step fails.
+pub fn train<T: Scalar>(
+    ctx: &Ctx<T>,
+    problem: &Problem<T>,
+    (name, optimizer): (&'static str, &mut dyn Optimizer<T, Mlp<T>>),
+    budget: Budget,
+    seed: u64,
+    interrupted: &AtomicBool,
+    recorder: &mut dyn Recorder,
+) -> Result<(), Error> {
+    let Problem { train, test, net, .. } = problem;
+    let mut order = Minibatches::new(train.len(), problem.batch, seed, Partial::Drop)?;
+    let mut batch = first_case(train)?;
+    let mut judge = Judge::new(ctx, problem, seed)?;
+    let mut theta = problem.start.clone();
+    let mut run = Run { name, steps: 0, seconds: 0.0, passes: 0, lambda: None, rho: None };
+    let mut schedule = Schedule::new(budget);
+    let mut error = None;
+    let mut evaluated = None;
+    loop {
+        let over = budget.is_spent(run.steps, run.seconds) || interrupted.load(Ordering::Relaxed) || error.is_some();
+        if (schedule.due(run.steps, run.seconds) || over) && evaluated != Some(run.steps) {
+            evaluated = Some(run.steps);
+            let losses = [judge.sampled(&theta, train)?.loss, judge.sampled(&theta, test)?.loss];
+            recorder.step(run.step(losses));
+        }
+        if over {
+            break;
+        }
+        let began = Instant::now();
+        batch.select(train.inputs(), train.target_matrix(), order.next_batch())?;
+        match optimizer.step(ctx, net, &mut theta, &batch) {
+            Ok(report) => {
+                run.seconds += began.elapsed().as_secs_f64();
+                run.count(&report);
+                recorder.progress(&run.progress(budget, report.loss_before.f64()));
+            }
+            Err(e) => error = Some(e.to_string()),
+        }
+    }
+    let (on_train, on_test) = (judge.all(&theta, train)?, judge.all(&theta, test)?);
+    recorder.end(End {
+        optimizer: name,
+        steps: run.steps,
+        seconds: run.seconds,
+        passes: run.passes,
+        train_loss: on_train.loss,
+        test_loss: on_test.loss,
+        train_error: on_train.squared_error * problem.error_unit,
+        test_error: on_test.squared_error * problem.error_unit,
+        accuracy: train.labels().map(|_| on_test.accuracy),
+        interrupted: interrupted.load(Ordering::Relaxed),
+        error,
+    });
+    Ok(())
+}
+
+/// The counters of one optimizer.
+struct Run {
+    name: &'static str,
+    steps: u64,
+    seconds: f64,
+    passes: u64,
+    lambda: Option<f64>,
+    rho: Option<f64>,
+}
+
+impl Run {
+    fn count<T: Scalar>(&mut self, report: &StepReport<T>) {
+        self.steps += 1;
+        self.passes += report.passes.total();
+        self.lambda = report.lambda.map(|l| l.f64());
+        // measured every few steps only: the last one stands
+        self.rho = report.rho.map(|r| r.f64()).or(self.rho);
+    }
+
+    fn step(&self, [train_loss, test_loss]: [f64; 2]) -> Step {
+        let finite = |x: Option<f64>| x.filter(|x| x.is_finite());
+        Step {
+            optimizer: self.name,
+            step: self.steps,
+            seconds: self.seconds,
+            passes: self.passes,
+            train_loss,
+            test_loss,
+            lambda: finite(self.lambda),
+            rho: finite(self.rho),
+        }
+    }
+
+    fn progress(&self, budget: Budget, loss: f64) -> Progress {
+        let fraction = budget.fraction(self.steps, self.seconds);
+        let seconds_left = (fraction > 0.0).then(|| self.seconds * (1.0 / fraction - 1.0));
+        Progress { fraction, loss, lambda: self.lambda, seconds_left }
+    }
+}
+
+/// Takes losses, with one batch that is filled again and again.
+struct Judge<'a, T> {
+    ctx: &'a Ctx<T>,
+    net: &'a Mlp<T>,
+    seed: u64,
+    batch: Batch<T>,
+}
+
+impl<'a, T: Scalar> Judge<'a, T> {
+    fn new(ctx: &'a Ctx<T>, problem: &'a Problem<T>, seed: u64) -> Result<Self, Error> {
+        Ok(Self { ctx, net: &problem.net, seed, batch: first_case(&problem.train)? })
+    }
+
+    /// On a fixed sample.
+    fn sampled(&mut self, theta: &[T], set: &Dataset<T>) -> Result<Metrics, Error> {
+        if set.len() <= EVALUATION_CASES {
+            return self.all(theta, set);
+        }
+        let cases = Minibatches::new(set.len(), EVALUATION_CASES, self.seed, Partial::Drop)?.next_batch().to_vec();
+        self.on(theta, set, &cases)
+    }
+
+    fn all(&mut self, theta: &[T], set: &Dataset<T>) -> Result<Metrics, Error> {
+        self.on(theta, set, &(0..set.len()).collect::<Vec<_>>())
+    }
+
+    /// Mean over the cases; the L2 term, the same in every part, is its own mean.
+    fn on(&mut self, theta: &[T], set: &Dataset<T>, cases: &[usize]) -> Result<Metrics, Error> {
+        let mut mean = Metrics { loss: 0.0, squared_error: 0.0, accuracy: 0.0 };
+        for part in cases.chunks(PART) {
+            self.batch.select(set.inputs(), set.target_matrix(), part)?;
+            let found = self.net.evaluate(self.ctx, theta, &self.batch)?;
+            let weight = part.len() as f64 / cases.len() as f64;
+            mean.loss += weight * found.loss;
+            mean.squared_error += weight * found.squared_error;
+            mean.accuracy += weight * found.accuracy;
+        }
+        Ok(mean)
+    }
+}
+
+/// A batch to be refilled.
+fn first_case<T: Scalar>(set: &Dataset<T>) -> Result<Batch<T>, Error> {
+    let targets = set.target_matrix().map(|t| t.submatrix(0, 0, t.nrows(), 1)).transpose()?;
+    let inputs = set.inputs().submatrix(0, 0, set.d_in(), 1)?;
+    match targets {
+        Some(targets) => Batch::new(inputs, targets),
+        None => Batch::autoencoder(inputs),
+    }
+}

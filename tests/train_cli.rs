@@ -1,0 +1,322 @@
+//! The `train` example as a program: exit codes, one-line errors before any training, the log's fields, replay bit for
+//! bit, the help.
+#![cfg(feature = "nn")]
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// The example that this test run built, beside the folder of the test binaries.
+fn program() -> PathBuf {
+    let test = std::env::current_exe().unwrap();
+    let folder = test.ancestors().find(|p| p.join("examples").is_dir()).unwrap();
+    let program = folder.join("examples").join(format!("train{}", std::env::consts::EXE_SUFFIX));
+    assert!(program.is_file(), "{} is missing: cargo build --example train", program.display());
+    program
+}
+
+/// Runs it in a folder of its own.
+fn train(folder: &Path, args: &[&str]) -> Output {
+    Command::new(program()).args(args).current_dir(folder).output().unwrap()
+}
+
+fn out(output: &Output) -> (Option<i32>, String, String) {
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+    (output.status.code(), text(&output.stdout), text(&output.stderr))
+}
+
+/// Small runs on loops that every build has.
+const SMALL: [&str; 10] =
+    ["--backend", "reference", "--arch", "64-8-3", "--batch", "32", "--steps", "4", "--threads", "1"];
+
+fn small(folder: &Path, more: &[&str]) -> Output {
+    train(folder, &[&SMALL[..], more].concat())
+}
+
+fn events(file: &Path) -> Vec<Value> {
+    let text = std::fs::read_to_string(file).unwrap();
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+/// Exit code 1, nothing but one line on standard error that holds all of `says`, no log, no plot.
+#[track_caller]
+fn refused(args: &[&str], folder: &TempDir, says: &[&str]) {
+    let (code, stdout, stderr) = out(&train(folder.path(), args));
+    assert_eq!((code, stdout.as_str()), (Some(1), ""), "{stderr}");
+    assert!(stderr.starts_with("error: ") && stderr.trim_end().lines().count() == 1, "{stderr}");
+    for part in says {
+        assert!(stderr.contains(part), "{stderr} does not say {part:?}");
+    }
+    let left: Vec<_> = walk(&folder.path().join("runs"));
+    assert!(left.is_empty(), "left behind: {left:?}");
+}
+
+fn walk(folder: &Path) -> Vec<PathBuf> {
+    std::fs::read_dir(folder).map(|entries| entries.map(|e| e.unwrap().path()).collect()).unwrap_or_default()
+}
+
+#[test]
+fn help_explains_every_option() {
+    let folder = tempfile::tempdir().unwrap();
+    let (code, help, _) = out(&train(folder.path(), &["--help"]));
+    assert_eq!(code, Some(0));
+    let options = [
+        "--data",
+        "--target",
+        "--task",
+        "--arch",
+        "--optimizer",
+        "--backend",
+        "--dtype",
+        "--batch",
+        "--seconds",
+        "--steps",
+        "--seed",
+        "--threads",
+        "--lr",
+        "--damping",
+        "--log",
+        "--plot",
+        "--quiet",
+    ];
+    for option in options {
+        let start = help.find(&format!("{option} ")).or_else(|| help.find(&format!("{option}\n")));
+        let text = &help[start.unwrap_or_else(|| panic!("{option} is not in the help"))..];
+        let text = &text[..text.find("\n\n").unwrap_or(text.len())];
+        // --quiet is a switch
+        assert!(option == "--quiet" || text.contains("[default:"), "{text}");
+    }
+    assert!(help.lines().all(|line| line.chars().count() <= 80), "{help}");
+}
+
+#[test]
+fn wrong_arguments_exit_with_2() {
+    let folder = tempfile::tempdir().unwrap();
+    for wrong in [
+        &["--optimizer", "lbfgs"][..],
+        &["--arch", "64"],
+        &["--arch", "64-0-10"],
+        &["--batch", "0"],
+        &["--steps", "0"],
+        &["--seconds", "-1"],
+        &["--seconds", "nan"],
+        &["--lr", "fast"],
+        &["--lr", "0.1,adam=0.2"],
+        &["--damping", "0"],
+        &["--dtype", "f16"],
+        &["--nonsense"],
+    ] {
+        let (code, stdout, stderr) = out(&train(folder.path(), wrong));
+        assert_eq!((code, stdout.as_str()), (Some(2), ""), "{wrong:?}: {stderr}");
+        assert!(stderr.starts_with("error: "), "{stderr}");
+    }
+}
+
+#[test]
+fn one_line_for_each_thing_that_cannot_work() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, bytes: &[u8]| std::fs::write(folder.path().join(name), bytes).unwrap();
+    let no = |args: &[&str], says: &[&str]| refused(&[&["--steps", "1"], args].concat(), &folder, says);
+    no(&["--data", "missing.csv"], &["missing.csv: no such file or folder"]);
+    no(&["--arch", "63-10"], &["--arch 63-10 starts with 63", "64 inputs"]);
+    no(&["--task", "classify", "--arch", "64-20-9"], &["ends with 9", "10 outputs"]);
+    no(&["--task", "regress"], &["--task regress needs a CSV file"]);
+    no(&["--data", "curves", "--task", "classify"], &["the curves have no classes"]);
+    no(&["--target", "label"], &["--target names a column of a CSV file"]);
+    no(&["--batch", "5000"], &["batch", "5000"]);
+    write("empty.csv", b"");
+    no(&["--data", "empty.csv"], &["empty.csv: the file is empty"]);
+    write("text.csv", b"a,b\n1,2\n3,red\n");
+    no(&["--data", "text.csv"], &["text.csv, row 3: column `b` holds `red`"]);
+    write("ragged.csv", b"a,b\n1,2\n3\n");
+    no(&["--data", "ragged.csv"], &["ragged.csv, row 3: 1 cells"]);
+    write("nan.csv", b"a,b\n1,nan\n");
+    no(&["--data", "nan.csv"], &["nan.csv, row 2", "not a finite number"]);
+    write("few.csv", b"a,b\n1,2\n3,4\n");
+    no(&["--data", "few.csv"], &["few.csv: 2 rows are too few"]);
+    no(&["--data", "few.csv", "--target", "c"], &["few.csv, row 1: no column is named `c`"]);
+    write("half.csv", b"a,b\n1,0.5\n3,4\n");
+    no(&["--data", "half.csv", "--task", "classify"], &["half.csv, row 2: class 0.5 is not an integer"]);
+    std::fs::create_dir(folder.path().join("idx")).unwrap();
+    no(&["--data", "idx"], &["idx: holds neither train-images-idx3-ubyte nor"]);
+    write("idx/train-images-idx3-ubyte", &[0, 0, 8, 3, 0, 0, 0, 2, 0, 0, 0, 1, 0, 0, 0, 1, 9]);
+    no(&["--data", "idx"], &["train-images-idx3-ubyte: truncated"]);
+    no(&["--log", "few.csv/log.jsonl"], &["few.csv/log.jsonl: cannot be written"]);
+    no(&["--plot", "idx"], &["idx: cannot be written: it is a folder"]);
+    if cfg!(not(feature = "blas")) {
+        no(&["--backend", "openblas"], &["openblas is not compiled in", "--features openblas-system"]);
+    }
+    if cfg!(not(feature = "faer")) {
+        no(&["--backend", "faer"], &["faer is not compiled in", "--features faer"]);
+    }
+}
+
+/// `Some` where a field is a number.
+fn number(event: &Value, field: &str) -> Option<f64> {
+    event.get(field).and_then(Value::as_f64)
+}
+
+#[test]
+fn the_log_the_table_and_the_plot() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    let (code, stdout, stderr) = out(&small(path, &["--seed", "3"]));
+    assert_eq!(code, Some(0), "{stderr}");
+    assert!(stdout.lines().all(|line| line.chars().count() <= 80), "{stdout}");
+    let log = events(&path.join("runs/train.jsonl"));
+    let of = |kind: &str| log.iter().filter(|e| e["event"] == kind).collect::<Vec<_>>();
+    let start = of("start");
+    assert!(start.len() == 1 && log[0] == *start[0]);
+    for (field, value) in [
+        ("data", Value::from("digits")),
+        ("task", "autoencoder".into()),
+        ("arch", "64-8-3".into()),
+        ("optimizers", vec!["sgd", "adam", "kfac"].into()),
+        ("backend", "reference".into()),
+        ("dtype", "f32".into()),
+        ("threads", 1.into()),
+        ("batch", 32.into()),
+        ("steps", 4.into()),
+        ("seed", 3.into()),
+        ("train_cases", 1438.into()),
+        ("test_cases", 359.into()),
+    ] {
+        assert_eq!(start[0][field], value, "{field}");
+    }
+    assert!(start[0].get("seconds").is_none(), "--steps alone sets no limit on seconds");
+    for name in ["sgd", "adam", "kfac"] {
+        let steps: Vec<&Value> = of("step").into_iter().filter(|e| e["optimizer"] == name).collect();
+        let numbers: Vec<u64> = steps.iter().map(|e| e["step"].as_u64().unwrap()).collect();
+        assert_eq!(numbers, [0, 1, 2, 3, 4], "{name}");
+        for step in &steps {
+            let found = ["seconds", "passes", "train_loss", "test_loss"].map(|f| number(step, f));
+            assert!(found.iter().all(|x| x.is_some_and(|x| x >= 0.0)), "{step}");
+            let kfac_moved = name == "kfac" && step["step"] != 0;
+            assert_eq!(step.get("lambda").is_some(), kfac_moved, "{step}");
+            assert!(kfac_moved || step.get("rho").is_none(), "{step}");
+        }
+        let end: Vec<&Value> = of("end").into_iter().filter(|e| e["optimizer"] == name).collect();
+        assert!(end.len() == 1 && end[0]["steps"] == 4, "{end:?}");
+        for field in ["seconds", "passes", "train_loss", "test_loss", "train_error", "test_error"] {
+            assert!(number(end[0], field).is_some_and(|x| x > 0.0), "{field}: {}", end[0]);
+        }
+        assert!(end[0].get("accuracy").is_none() && end[0].get("error").is_none(), "{}", end[0]);
+        // the digits are fewer than the sample that losses on the way are taken on
+        assert_eq!(end[0]["train_loss"], steps[4]["train_loss"]);
+        let line = stdout.lines().find(|line| line.starts_with(name)).unwrap();
+        let cells: Vec<&str> = line.split_whitespace().collect();
+        assert_eq!((cells.len(), cells[1]), (8, "4"), "{line}");
+        for (cell, field) in [(4, "train_loss"), (5, "test_loss"), (6, "train_error"), (7, "test_error")] {
+            let (shown, logged): (f64, f64) = (cells[cell].parse().unwrap(), number(end[0], field).unwrap());
+            assert!((shown / logged - 1.0).abs() <= 1e-4, "{field}: {shown} in the table, {logged} in the log");
+        }
+    }
+    // all start from the same parameters
+    let starts: Vec<&Value> = log.iter().filter(|e| e["step"] == 0).map(|e| &e["train_loss"]).collect();
+    assert!(starts.len() == 3 && starts.iter().all(|s| *s == starts[0]));
+    let svg = std::fs::read_to_string(path.join("runs/train.svg")).unwrap();
+    assert!(svg.starts_with("<svg") && svg.trim_end().ends_with("</svg>"));
+    for text in ["sgd", "adam", "kfac", "seconds", "steps", "loss"] {
+        assert!(svg.contains(text), "{text} is not in the plot");
+    }
+    assert!(stdout.contains("runs/train.jsonl") && stdout.contains("runs/train.svg"), "{stdout}");
+    assert_eq!(walk(&path.join("runs")).len(), 2, "temporary files are gone");
+}
+
+/// Every loss of a log, with its bits.
+fn losses(file: &Path) -> Vec<(String, String, u64)> {
+    let mut all = Vec::new();
+    for event in events(file) {
+        for field in ["train_loss", "test_loss", "train_error", "test_error", "accuracy", "lambda", "rho"] {
+            if let Some(x) = number(&event, field) {
+                all.push((event["optimizer"].to_string(), field.to_owned(), x.to_bits()));
+            }
+        }
+    }
+    all
+}
+
+#[test]
+fn the_same_seed_gives_the_same_losses_to_the_last_bit() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = |log: &str, more: &[&str]| {
+        let output = small(folder.path(), &[&["--log", log, "--quiet"], more].concat());
+        assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
+        losses(&folder.path().join(log))
+    };
+    for dtype in ["f32", "f64"] {
+        let first = run("a.jsonl", &["--dtype", dtype]);
+        assert!(first.len() >= 3 * (5 * 2 + 4));
+        assert_eq!(first, run("b.jsonl", &["--dtype", dtype]));
+        assert_ne!(first, run("c.jsonl", &["--dtype", dtype, "--seed", "2"]));
+    }
+}
+
+#[test]
+fn classes_and_values_from_csv() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    let mut text = "x,kind,y\n".to_owned();
+    for i in 0..60 {
+        let x = i as f64 / 10.0;
+        text += &format!("{x},{},{}\n", i % 3, 1000.0 + 500.0 * x);
+    }
+    std::fs::write(path.join("t.csv"), text).unwrap();
+    let run = |more: &[&str]| {
+        let args = [&["--data", "t.csv", "--steps", "30", "--batch", "16", "--backend", "reference"], more].concat();
+        let (code, stdout, stderr) = out(&train(path, &args));
+        assert_eq!(code, Some(0), "{stderr}");
+        let ends: Vec<Value> =
+            events(&path.join("runs/train.jsonl")).into_iter().filter(|e| e["event"] == "end").collect();
+        (stdout, ends)
+    };
+    let (stdout, ends) = run(&["--task", "classify", "--target", "kind", "--arch", "2-10-3"]);
+    assert!(stdout.contains("accuracy") && stdout.lines().all(|l| l.chars().count() <= 80), "{stdout}");
+    assert!(ends.len() == 3 && ends.iter().all(|e| number(e, "accuracy").is_some_and(|a| (0.0..=1.0).contains(&a))));
+    // y is a linear function of x: in its own unit kfac's error falls far below y's variance, 750,000
+    let (_, ends) = run(&["--task", "regress", "--optimizer", "kfac"]);
+    let error = number(&ends[0], "train_error").unwrap();
+    assert!(error > 1e-3 && error <= 0.01 * 750_000.0, "{error}");
+    let (_, ends) = run(&["--task", "autoencoder", "--optimizer", "adam", "--lr", "adam=0.01"]);
+    assert!(ends.len() == 1 && number(&ends[0], "test_error").is_some());
+}
+
+#[test]
+fn a_diverging_optimizer_leaves_the_others_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let args = ["--lr", "sgd=1e30", "--optimizer", "sgd,adam"];
+    let (code, stdout, stderr) = out(&small(folder.path(), &args));
+    assert_eq!(code, Some(0), "{stderr}");
+    assert!(stdout.contains("sgd stopped early: "), "{stdout}");
+    let log = events(&folder.path().join("runs/train.jsonl"));
+    let ends: Vec<&Value> = log.iter().filter(|e| e["event"] == "end").collect();
+    assert!(ends[0]["error"].is_string() && ends[1].get("error").is_none());
+    let (code, _, stderr) = out(&small(folder.path(), &["--lr", "sgd=1e30", "--optimizer", "sgd"]));
+    assert_eq!(code, Some(1));
+    assert!(stderr.contains("error: no optimizer came through"), "{stderr}");
+}
+
+#[cfg(unix)]
+#[test]
+fn ctrl_c_ends_the_run_with_what_was_done() {
+    let folder = tempfile::tempdir().unwrap();
+    let args = [&SMALL[..6], &["--seconds", "600", "--optimizer", "adam,kfac"]].concat();
+    let mut child = Command::new(program());
+    child.args(args).current_dir(folder.path()).stdout(std::process::Stdio::piped());
+    let child = child.stderr(std::process::Stdio::null()).spawn().unwrap();
+    std::thread::sleep(std::time::Duration::from_secs(2));
+    assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+    let (code, stdout, _) = out(&child.wait_with_output().unwrap());
+    assert_eq!(code, Some(0), "{stdout}");
+    let log = events(&folder.path().join("runs/train.jsonl"));
+    let last = log.last().unwrap();
+    assert_eq!(
+        (&last["event"], &last["interrupted"], &last["optimizer"]),
+        (&"end".into(), &true.into(), &"adam".into())
+    );
+    assert!(number(last, "steps").is_some_and(|s| s > 0.0));
+    assert!(stdout.contains("adam") && !stdout.contains("kfac"), "{stdout}");
+    assert!(folder.path().join("runs/train.svg").is_file());
+}
