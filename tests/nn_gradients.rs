@@ -23,6 +23,50 @@ fn gradient<T: Scalar>(ctx: &Ctx<T>, c: &Case<T>) -> (T, Vec<T>) {
     (loss, grad)
 }
 
+/// z by loops and std's functions.
+fn outputs_by_formula(c: &Case<f64>) -> Vec<f64> {
+    let mut z = Vec::new();
+    for x in c.batch.inputs().cols() {
+        let mut a = x[..x.len() - 1].to_vec();
+        for (layer, block) in c.net.layers().iter().zip(c.net.layout().blocks()) {
+            let w = block.view(&c.theta).unwrap();
+            let s = (0..layer.width).map(|i| (0..a.len()).map(|k| w.at(i, k) * a[k]).sum::<f64>() + w.at(i, a.len()));
+            a = s
+                .map(|s| match layer.activation {
+                    Activation::Tanh => s.tanh(),
+                    Activation::Logistic => 1.0 / (1.0 + (-s).exp()),
+                    Activation::Relu => s.max(0.0),
+                    Activation::Softplus => s.exp().ln_1p(),
+                    Activation::Identity => s,
+                })
+                .collect();
+        }
+        z.extend(a);
+    }
+    z
+}
+
+#[test]
+fn the_forward_pass_is_that_of_the_formula_for_batches_of_any_size() {
+    for ctx in contexts::<f64>() {
+        for c in zoo::<f64>() {
+            let (mut ws, _) = forward(&ctx, &c);
+            let error = gap(ws.outputs().to_owned().as_slice(), &outputs_by_formula(&c));
+            assert!(error <= tolerance::<f64>(16, 1.0), "{}: {error:e}", c.name);
+            // the same workspace for fewer, more, and as many cases
+            for cases in [1, 33, 3] {
+                let x = nn_fixture::Random::new(18).matrix(3, cases, 1.0);
+                let t = nn_fixture::Random::new(19).targets(c.net.output_loss(), c.net.outputs(), cases);
+                let batch = Batch::new(x.as_ref(), t.as_ref()).unwrap();
+                c.net.forward(&ctx, &c.theta, &batch, &mut ws).unwrap();
+                let other = Case { name: String::new(), net: c.net.clone(), theta: c.theta.clone(), batch };
+                let error = gap(ws.outputs().to_owned().as_slice(), &outputs_by_formula(&other));
+                assert!(error <= tolerance::<f64>(16, 1.0), "{} with {cases} cases: {error:e}", c.name);
+            }
+        }
+    }
+}
+
 #[test]
 fn gradients_are_central_differences_of_the_loss() {
     let h = f64::EPSILON.cbrt();

@@ -80,7 +80,7 @@ fn hessian_and_square_root_are_those_of_the_formula() {
         let ctx = Ctx::<T>::reference();
         let mut random = Random::new(43);
         for loss in LOSSES {
-            for d in [1, 2, 3, 10, 33] {
+            for d in [1, 2, 3, 10, 33, 65] {
                 let z = random.matrix::<T>(d, 1, 3.0);
                 let h = output_hessian(loss, z.cast::<f64>().as_slice());
                 // H_z, S, Sᵀ by columns
