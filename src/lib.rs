@@ -25,3 +25,8 @@ pub use error::{Error, Result};
 pub use linop::{HasDiagonal, LinearOperator, Preconditioner, SelfAdjoint};
 pub use mat::{Mat, MatMut, MatRef, Op, Side};
 pub use scalar::Scalar;
+
+/// The example of the README, compiled and run.
+#[cfg(all(doctest, feature = "nn"))]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -143,6 +143,8 @@ fn one_line_for_each_thing_that_cannot_work() {
     no(&["--data", "idx"], &["idx: holds neither train-images-idx3-ubyte nor"]);
     write("idx/train-images-idx3-ubyte", &[0, 0, 8, 3, 0, 0, 0, 2, 0, 0, 0, 1, 0, 0, 0, 1, 9]);
     no(&["--data", "idx"], &["train-images-idx3-ubyte: truncated"]);
+    no(&["--optimizer", "adam,sgd,adam"], &["--optimizer names adam twice"]);
+    no(&["--log", "runs/x", "--plot", "runs/x"], &["--log and --plot name the same file"]);
     no(&["--log", "few.csv/log.jsonl"], &["few.csv/log.jsonl: cannot be written"]);
     no(&["--plot", "idx"], &["idx: cannot be written: it is a folder"]);
     if cfg!(not(feature = "blas")) {
@@ -306,7 +308,14 @@ fn ctrl_c_ends_the_run_with_what_was_done() {
     let mut child = Command::new(program());
     child.args(args).current_dir(folder.path()).stdout(std::process::Stdio::piped());
     let child = child.stderr(std::process::Stdio::null()).spawn().unwrap();
-    std::thread::sleep(std::time::Duration::from_secs(2));
+    // the handler is in place before the files are; then some steps
+    for _ in 0..600 {
+        std::thread::sleep(std::time::Duration::from_millis(100));
+        if !walk(&folder.path().join("runs")).is_empty() {
+            break;
+        }
+    }
+    std::thread::sleep(std::time::Duration::from_secs(1));
     assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
     let (code, stdout, _) = out(&child.wait_with_output().unwrap());
     assert_eq!(code, Some(0), "{stdout}");

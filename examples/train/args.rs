@@ -5,6 +5,8 @@ use std::str::FromStr;
 
 use clap::{Parser, ValueEnum};
 
+use crate::Failure;
+
 /// Seconds for each optimizer where neither --seconds nor --steps is given.
 pub const SECONDS: f64 = 18.0;
 
@@ -125,6 +127,19 @@ pub struct Args {
     /// No progress bar and no notes: the table and the paths only
     #[arg(long, verbatim_doc_comment)]
     pub quiet: bool,
+}
+
+impl Args {
+    /// What the types of the options cannot say.
+    pub fn check(&self) -> Result<(), Failure> {
+        if let Some(twice) = (1..self.optimizer.len()).find(|&i| self.optimizer[..i].contains(&self.optimizer[i])) {
+            return Err(format!("--optimizer names {} twice", self.optimizer[twice].name()).into());
+        }
+        if self.log == self.plot {
+            return Err(format!("--log and --plot name the same file, {}", self.log.display()).into());
+        }
+        Ok(())
+    }
 }
 
 const AFTER: &str = "\

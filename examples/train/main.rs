@@ -15,6 +15,7 @@ mod race;
 mod schedule;
 mod table;
 
+use std::io::Write;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -51,6 +52,7 @@ fn main() -> ExitCode {
 }
 
 fn run<T: Scalar>(args: &Args) -> Result<(), Failure> {
+    args.check()?;
     let threads = args.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
     let ctx = context::<T>(args.backend, threads)?;
     let problem = Problem::<T>::load(args)?;
@@ -59,12 +61,12 @@ fn run<T: Scalar>(args: &Args) -> Result<(), Failure> {
     for &kind in &args.optimizer {
         racers.push((kind.name(), optimizer(args, kind)?));
     }
-    // both files are opened before the first step, so that a typing error does not cost a run
-    let mut keeper = Keeper::new(Log::new(Output::create(&args.log)?), args.quiet);
-    let plot = Output::create(&args.plot)?;
     let interrupted = Arc::new(AtomicBool::new(false));
     let flag = Arc::clone(&interrupted);
     ctrlc::set_handler(move || flag.store(true, Ordering::Relaxed))?;
+    // both files are opened before the first step, so that a typing error does not cost a run
+    let mut keeper = Keeper::new(Log::new(Output::create(&args.log)?), args.quiet);
+    let plot = Output::create(&args.plot)?;
 
     keeper.note(&format!("{}: {}", args.data, problem::describe(&problem)));
     keeper.note(&format!(
@@ -82,9 +84,17 @@ fn run<T: Scalar>(args: &Args) -> Result<(), Failure> {
         race::train(&ctx, &problem, (*name, &mut **racer), budget, args.seed, &interrupted, &mut keeper)?;
     }
     let (steps, ends, log) = keeper.close();
-    print!("{}", table::table(&ends));
-    println!("log   {}", log.finish()?.display());
-    println!("plot  {}", plot::plot(&title, &steps, plot)?.display());
+    // files first, and the table whatever became of them
+    let (log, plot) = (log.finish(), plot::plot(&title, &steps, plot));
+    let mut text = table::table(&ends);
+    for (what, path) in [("log", &log), ("plot", &plot)] {
+        if let Ok(path) = path {
+            text += &format!("{what:<5} {}\n", path.display());
+        }
+    }
+    // a reader that has seen enough (`| head`) is no failure
+    let _ = std::io::stdout().write_all(text.as_bytes());
+    (log?, plot?);
     match ends.iter().all(|end| end.error.is_some()) {
         true => Err("no optimizer came through; see the table".into()),
         false => Ok(()),
