@@ -201,3 +201,8 @@ macro_rules! forward {
     )+};
 }
 forward!(&C, Box<C>, std::sync::Arc<C>);
+
+/// The guide's examples are tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/damping.md")]
+struct DampingGuide;

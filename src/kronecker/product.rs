@@ -171,7 +171,7 @@ impl<T: Scalar> KroneckerProduct<T> {
         if na == 0 || nb == 0 {
             return Ok((T::ONE, T::ZERO));
         }
-        let power = |sign: T, n: usize| if n % 2 == 0 { sign * sign } else { sign };
+        let power = |sign: T, n: usize| if n.is_multiple_of(2) { sign * sign } else { sign };
         Ok((power(sign_a, nb) * power(sign_b, na), T::of(nb as f64) * log_a + T::of(na as f64) * log_b))
     }
 

@@ -35,9 +35,8 @@ impl<'a, T: Scalar> Claim<'a, T> {
 
 /// (A + π √λ I) ⊗ (S + (√λ/π) I), formed.
 pub fn factored_system<T: Scalar>(a: &Mat<T>, s: &Mat<T>, rule: PiRule<T>, lambda: T) -> Mat<f64> {
-    let pi = rule.pi(a.as_ref(), s.as_ref());
-    let (shift_a, shift_s) = PiRule::shifts(pi, Damping::new(lambda).unwrap());
-    kron(&shifted(&a.cast(), shift_a.f64()), &shifted(&s.cast(), shift_s.f64()))
+    let (pi, root) = (rule.pi(a.as_ref(), s.as_ref()).f64(), lambda.f64().sqrt());
+    kron(&shifted(&a.cast(), pi * root), &shifted(&s.cast(), root / pi))
 }
 
 /// Every law of the contract, on every backend.
