@@ -95,10 +95,11 @@ fn gram<T: Scalar>(m: &Mat<f64>) -> Mat<T> {
     g.cast()
 }
 
-/// A square matrix with condition below 3 by diagonal dominance.
+/// A square matrix with condition below 3 by diagonal dominance, and a determinant of either sign.
 fn well_conditioned<T: Scalar>(m: &Mat<f64>) -> Mat<T> {
     let n = m.nrows();
-    Mat::from_fn(n, n, |i, j| T::of(m[(i, j)] / (2 * n) as f64 + if i == j { 1.0 } else { 0.0 }))
+    let sign = |j: usize| if j == 0 && m[(0, 0)] < 0.0 { -1.0 } else { 1.0 };
+    Mat::from_fn(n, n, |i, j| T::of(sign(j) * (m[(i, j)] / (2 * n) as f64 + if i == j { 1.0 } else { 0.0 })))
 }
 
 /// An orthogonal matrix: the eigenvectors of a symmetric one.

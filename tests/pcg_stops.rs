@@ -140,6 +140,36 @@ fn a_step_that_would_overflow_is_not_taken() {
     assert_eq!(x, start);
 }
 
+#[test]
+fn a_residual_that_would_overflow_is_not_taken() {
+    // no symmetric matrix: A p is huge and almost orthogonal to p, so that r - alpha A p overflows and x + alpha p does not
+    let huge = FnOperator::new(3, |_: &[f32], out: &mut [f32]| {
+        out.copy_from_slice(&[1e30, -1e30, 1e-20]);
+        Ok::<(), Never>(())
+    });
+    let (b, mut x) = (Mat::from_fn(3, 1, |_, _| 1f32), Mat::zeros(3, 1));
+    let report = pcg(&Ctx::default(), &huge, None, b.as_ref(), x.as_mut(), &CgOptions::default()).unwrap();
+    assert_eq!((report.stop(), report.iterations()), (CgStop::Breakdown, 0));
+    assert_eq!((x, report.columns()[0].model), (Mat::zeros(3, 1), 0.0));
+}
+
+#[test]
+fn convergence_that_the_last_product_belies_is_a_breakdown() {
+    let calls = AtomicUsize::new(0);
+    let identity_once = FnOperator::new(3, |v: &[f64], out: &mut [f64]| {
+        out.copy_from_slice(v);
+        if calls.fetch_add(1, Ordering::Relaxed) > 0 {
+            out[1] = f64::NAN;
+        }
+        Ok::<(), Never>(())
+    });
+    let (b, mut x) = (random(3, 1, 24), Mat::zeros(3, 1));
+    let report = pcg(&Ctx::default(), &identity_once, None, b.as_ref(), x.as_mut(), &CgOptions::default()).unwrap();
+    assert_eq!((report.stop(), report.iterations()), (CgStop::Breakdown, 1));
+    assert_eq!(report.relative_residual(), f64::INFINITY);
+    assert_eq!(x, b);
+}
+
 fn bad_inputs<T: Scalar>() {
     for ctx in contexts::<T>() {
         let n = 9;

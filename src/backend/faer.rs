@@ -10,9 +10,10 @@
 use std::cell::Cell;
 
 use faer::dyn_stack::{MemBuffer, MemStack, StackReq};
-use faer::linalg::cholesky::llt::factor as llt;
+use faer::linalg::cholesky::llt::factor::{self as llt, LltError, LltRegularization};
 use faer::linalg::matmul::triangular::{self, BlockStructure};
 use faer::linalg::{evd, matmul, triangular_solve};
+use faer::mat::AsMatMut;
 use faer::{Accum, Par, Spec};
 
 use super::{Backend, check};
@@ -176,15 +177,13 @@ impl<T: Real> Backend<T> for Faer {
             return Ok(());
         }
         let par = parallelism(threads, n.saturating_mul(n).saturating_mul(n) / 6);
-        let params: Spec<llt::LltParams, T> = Spec::default();
-        let need = llt::cholesky_in_place_scratch::<T>(n, par, params);
-        with_stack(need, |stack| {
-            llt::cholesky_in_place(view_mut(a.rb_mut()), llt::LltRegularization::default(), par, stack, params)
-        })
-        .map_err(|llt::LltError::NonPositivePivot { index }| Error::NotPositiveDefinite {
-            op: "potrf",
-            pivot: index,
-        })?;
+        let block = n.min(CHOLESKY_BLOCK);
+        let need = StackReq::all_of(&[
+            faer::linalg::temp_mat_scratch::<T>(block, block),
+            llt::cholesky_in_place_scratch::<T>(block, par, Spec::default()),
+        ]);
+        with_stack(need, |stack| cholesky(view_mut(a.rb_mut()), par, stack))
+            .map_err(|pivot| Error::NotPositiveDefinite { op: "potrf", pivot })?;
         check::finite_lower("potrf", a.rb())
     }
 
@@ -225,7 +224,7 @@ impl<T: Real> Backend<T> for Faer {
         ]);
         with_stack(need, |stack| {
             let (mut copy, stack) = faer::linalg::temp_mat_zeroed::<T, _, _>(n, n, stack);
-            let mut copy = faer::mat::AsMatMut::as_mat_mut(&mut copy);
+            let mut copy = AsMatMut::as_mat_mut(&mut copy);
             for j in 0..n {
                 for (i, &x) in a.col(j).iter().enumerate().skip(j) {
                     copy[(i, j)] = scale.scale(x);
@@ -241,6 +240,35 @@ impl<T: Real> Backend<T> for Faer {
     }
 }
 
+/// Largest block that faer's own Cholesky factors.
+const CHOLESKY_BLOCK: usize = 128;
+
+/// A = L Lᵀ in the lower triangle, by halves: L₁₁, then L₂₁ = A₂₁ L₁₁⁻ᵀ, then the rest A₂₂ - L₂₁ L₂₁ᵀ. `Err` holds the
+/// pivot that is not positive.
+///
+/// Blocks are factored in a copy, since faer's factorization writes above their diagonal.
+fn cholesky<T: Real>(mut a: ViewMut<'_, T>, par: Par, stack: &mut MemStack) -> Result<(), usize> {
+    let n = a.nrows();
+    if n <= CHOLESKY_BLOCK {
+        let (mut block, stack) = faer::linalg::temp_mat_zeroed::<T, _, _>(n, n, stack);
+        let mut block = AsMatMut::as_mat_mut(&mut block);
+        block.copy_from_triangular_lower(a.as_ref());
+        return match llt::cholesky_in_place(block.as_mut(), LltRegularization::default(), par, stack, Spec::default()) {
+            Ok(_) => {
+                a.copy_from_triangular_lower(block);
+                Ok(())
+            }
+            Err(LltError::NonPositivePivot { index }) => Err(index),
+        };
+    }
+    let half = (n / 2).next_multiple_of(16);
+    let (mut a11, _, mut a21, mut a22) = a.split_at_mut(half, half);
+    cholesky(a11.as_mut(), par, stack)?;
+    triangular_solve::solve_lower_triangular_in_place(a11.as_ref(), a21.as_mut().transpose_mut(), par);
+    syrk(a22.as_mut(), Accum::Add, a21.as_ref(), -T::ONE, par);
+    cholesky(a22, par, stack).map_err(|pivot| pivot + half)
+}
+
 /// Lower triangle of c ← [c +] α a aᵀ.
 fn syrk<T: Real>(c: ViewMut<'_, T>, accumulate: Accum, a: View<'_, T>, alpha: T, par: Par) {
     triangular::matmul(
@@ -254,4 +282,34 @@ fn syrk<T: Real>(c: ViewMut<'_, T>, accumulate: Accum, a: View<'_, T>, alpha: T,
         alpha,
         par,
     );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mat::Mat;
+    use crate::testing::{gallery, ratios};
+
+    /// faer's solver as it is, without the change of scale.
+    fn unscaled<T: Real>(a: &Mat<T>) -> f64 {
+        let n = a.nrows();
+        let (mut q, mut w) = (Mat::zeros(n, n), vec![T::ZERO; n]);
+        let params: Spec<evd::SelfAdjointEvdParams, T> = Spec::default();
+        let need = evd::self_adjoint_evd_scratch::<T>(n, evd::ComputeEigenvectors::Yes, Par::Seq, params);
+        let values = faer::diag::DiagMut::from_slice_mut(&mut w);
+        with_stack(need, |stack| {
+            evd::self_adjoint_evd(view(a.as_ref()), values, Some(view_mut(q.as_mut())), Par::Seq, stack, params)
+        })
+        .expect("converges");
+        ratios::eigen(a.as_ref(), q.as_ref(), &w)
+    }
+
+    #[test]
+    fn without_the_change_of_scale_the_eigensolver_loses_accuracy() {
+        let (single, double) = (gallery::spd::<f32>(200, 1e3, 11), gallery::spd::<f64>(200, 1e3, 11));
+        assert!(unscaled(&single) < ratios::THRESHOLD && unscaled(&double) < ratios::THRESHOLD);
+        // when this fails, faer has cured it and the change of scale may go
+        assert!(unscaled(&gallery::scaled(&single, -25)) > 100.0 * ratios::THRESHOLD);
+        assert!(unscaled(&gallery::scaled(&double, -60)) > 100.0 * ratios::THRESHOLD);
+    }
 }

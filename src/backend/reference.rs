@@ -63,6 +63,9 @@ impl<T: Scalar> Backend<T> for Reference {
         for j in 0..n {
             let cj = c.col_mut(j);
             scale(beta, cj);
+            if alpha == T::ZERO {
+                continue;
+            }
             match ta {
                 Op::No => (0..k).for_each(|p| axpy(alpha * read(b, tb, p, j), a.col(p), cj)),
                 Op::Transpose if tb == Op::No => {
@@ -89,6 +92,9 @@ impl<T: Scalar> Backend<T> for Reference {
         for j in 0..n {
             let cj = &mut c.col_mut(j)[j..];
             scale(beta, cj);
+            if alpha == T::ZERO {
+                continue;
+            }
             match ta {
                 Op::No => (j..n).for_each(|i| cj[i - j] += alpha * dot(a.col(i), a.col(j))),
                 Op::Transpose => (0..k).for_each(|p| axpy(alpha * a.at(j, p), &a.col(p)[j..], cj)),

@@ -12,10 +12,10 @@
 //! Reference   J. Martens, R. Grosse, Optimizing neural networks with Kronecker-factored approximate curvature, 2015,
 //!             sections 4.2 and 6.3.
 
-use super::{Curvature, Damping, Definiteness, FactorInverse, KroneckerInverse, PiRule};
+use super::{Curvature, Damping, Definiteness, KroneckerInverse, PiRule};
 use crate::backend::{Ctx, check};
 use crate::error::{Error, Result, check_len};
-use crate::kronecker::{KroneckerEigen, kronecker_apply};
+use crate::kronecker::kronecker_apply;
 use crate::linop::{HasDiagonal, LinearOperator, SelfAdjoint, SymmetricDense};
 use crate::mat::{Mat, MatMut, MatRef, Op};
 use crate::scalar::Scalar;
@@ -131,26 +131,6 @@ impl<T: Scalar> Curvature<T> for Kronecker<T> {
 
     /// Factors A and S, on two threads where the context has them.
     fn damped(&self, ctx: &Ctx<T>, lambda: Damping<T>) -> Result<KroneckerInverse<T>> {
-        match self.damping {
-            KroneckerDamping::Exact => {
-                let eigen = KroneckerEigen::new(ctx, self.a().clone(), self.s().clone())?;
-                KroneckerInverse::from_eigen(eigen, lambda)
-            }
-            KroneckerDamping::Factored { pi: rule } => {
-                let pi = rule.pi(self.a().as_ref(), self.s().as_ref());
-                let (shift_a, shift_s) = PiRule::shifts(pi, lambda);
-                let (mut a, mut s) = (None, None);
-                let mut items = [(self.a(), shift_a, &mut a), (self.s(), shift_s, &mut s)];
-                items.sort_by_key(|(factor, ..)| std::cmp::Reverse(factor.nrows()));
-                ctx.for_each(&mut items, |ctx, (factor, shift, inverse)| {
-                    **inverse = Some(FactorInverse::new(ctx, factor.as_ref(), *shift)?);
-                    Ok(())
-                })?;
-                match (a, s) {
-                    (Some(a), Some(s)) => KroneckerInverse::from_inverses(a, s, lambda, pi),
-                    _ => unreachable!("for_each ran both items without an error"),
-                }
-            }
-        }
+        KroneckerInverse::new(ctx, self.a().as_ref(), self.s().as_ref(), self.damping, lambda)
     }
 }

@@ -12,7 +12,7 @@
 //! Reference   J. Martens, R. Grosse, Optimizing neural networks with Kronecker-factored approximate curvature, 2015,
 //!             section 6.3.
 
-use super::{DampedSolver, Damping, Fidelity, PiRule, SolveReport};
+use super::{DampedSolver, Damping, Fidelity, KroneckerDamping, PiRule, SolveReport};
 use crate::backend::{Ctx, check};
 use crate::error::{Error, Result};
 use crate::factor::Cholesky;
@@ -102,6 +102,38 @@ fn damped_reciprocal<T: Scalar>(lambda: Damping<T>) -> impl Fn(T, T) -> T {
 }
 
 impl<T: Scalar> KroneckerInverse<T> {
+    /// The damped inverse of A ⊗ S; only the lower triangles of A and S are read. The two factors are treated side by
+    /// side over the thread budget.
+    ///
+    /// # Errors
+    /// [`Error::NotPositiveDefinite`] with the pivot, [`Error::NotFinite`], [`Error::NoConvergence`],
+    /// [`Error::Shape`], [`Error::InvalidParameter`] for a fixed π that is not finite and positive.
+    pub fn new(
+        ctx: &Ctx<T>,
+        a: MatRef<'_, T>,
+        s: MatRef<'_, T>,
+        damping: KroneckerDamping<T>,
+        lambda: Damping<T>,
+    ) -> Result<Self> {
+        let KroneckerDamping::Factored { pi: rule } = damping else {
+            return Self::from_eigen(KroneckerEigen::new(ctx, a.to_owned(), s.to_owned())?, lambda);
+        };
+        rule.check()?;
+        let pi = rule.pi(a, s);
+        let (shift_a, shift_s) = PiRule::shifts(pi, lambda);
+        let (mut a_inverse, mut s_inverse) = (None, None);
+        let mut items = [(a, shift_a, &mut a_inverse), (s, shift_s, &mut s_inverse)];
+        items.sort_by_key(|(factor, ..)| std::cmp::Reverse(factor.nrows()));
+        ctx.for_each(&mut items, |ctx, (factor, shift, inverse)| {
+            **inverse = Some(FactorInverse::new(ctx, *factor, *shift)?);
+            Ok(())
+        })?;
+        match (a_inverse, s_inverse) {
+            (Some(a), Some(s)) => Self::from_inverses(a, s, lambda, pi),
+            _ => unreachable!("for_each ran both items without an error"),
+        }
+    }
+
     /// The exact inverse from the decompositions of A and S.
     ///
     /// # Errors

@@ -38,7 +38,7 @@ pub enum PiRule<T> {
 }
 
 impl<T: Scalar> PiRule<T> {
-    /// π for the factors A (d_in x d_in) and S (d_out x d_out).
+    /// π for the factors A (d_in x d_in) and S (d_out x d_out), of which only the lower triangles are read.
     pub fn pi(&self, a: MatRef<'_, T>, s: MatRef<'_, T>) -> T {
         let size = match *self {
             PiRule::Trace => mean_diagonal,
@@ -84,12 +84,17 @@ fn mean_diagonal<T: Scalar>(m: MatRef<'_, T>) -> f64 {
     (0..n).map(|i| m.at(i, i).f64() / n as f64).sum()
 }
 
-/// ‖M‖_F / √n, scaled by the largest entry so that no square overflows or underflows.
+/// ‖M‖_F / √n from the lower triangle of a symmetric M, scaled by the largest entry so that no square overflows or
+/// underflows.
 fn root_mean_square<T: Scalar>(m: MatRef<'_, T>) -> f64 {
-    let largest = m.cols().flatten().fold(0f64, |max, x| max.max(x.f64().abs()));
+    let below = |j: usize| &m.col(j)[j.min(m.nrows())..];
+    let largest = (0..m.ncols()).flat_map(below).fold(0f64, |max, x| max.max(x.f64().abs()));
     if largest == 0.0 {
         return 0.0;
     }
-    let sum: f64 = m.cols().flatten().map(|x| (x.f64() / largest).powi(2)).sum();
+    let square = |x: &T| (x.f64() / largest).powi(2);
+    // every entry below the diagonal stands for two
+    let column = |j: usize| below(j).iter().map(square).sum::<f64>() * 2.0 - below(j).first().map_or(0.0, square);
+    let sum: f64 = (0..m.ncols()).map(column).sum();
     largest * (sum / m.nrows() as f64).sqrt()
 }

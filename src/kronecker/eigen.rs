@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use super::apply::{kronecker_apply, two_sided_product};
 use crate::backend::Ctx;
-use crate::error::{Result, check_shape};
+use crate::error::{Error, Result, check_shape};
 use crate::factor::SymEigen;
 use crate::mat::{Mat, MatMut, MatRef, Op};
 use crate::scalar::Scalar;
@@ -86,7 +86,7 @@ impl<T: Scalar> KroneckerEigen<T> {
     pub fn vector(&self, index: usize, out: &mut [T]) -> Result<()> {
         check_shape("KroneckerEigen::vector", (self.dim(), 1), (out.len(), 1))?;
         if index >= self.dim() {
-            return Err(crate::Error::invalid("index", format!("{index} must be below the order {}", self.dim())));
+            return Err(Error::invalid("index", format!("{index} must be below the order {}", self.dim())));
         }
         let n = self.right.dim();
         let (q, r) = (self.left.vectors().col(index / n), self.right.vectors().col(index % n));

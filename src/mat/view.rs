@@ -289,16 +289,24 @@ impl<'a, T: Scalar> MatMut<'a, T> {
         Ok(())
     }
 
-    /// Copies the lower triangle of a square view onto its upper one, by tiles that stay in cache.
+    /// Copies the lower triangle of a square view onto its upper one, tile by tile: read by columns into a buffer that
+    /// stays in the first-level cache, written by columns out of it.
     pub fn mirror_lower(&mut self) {
-        const TILE: usize = 32;
+        const TILE: usize = 16;
         let n = self.nrows.min(self.ncols);
+        let mut tile = [[T::ZERO; TILE]; TILE];
         for j0 in (0..n).step_by(TILE) {
+            let width = TILE.min(n - j0);
             for i0 in (j0..n).step_by(TILE) {
-                for j in j0..(j0 + TILE).min(n) {
-                    for i in i0.max(j + 1)..(i0 + TILE).min(n) {
-                        self.data[j + i * self.ld] = self.data[i + j * self.ld];
-                    }
+                let height = TILE.min(n - i0);
+                for j in 0..width {
+                    let column = &self.data[(j0 + j) * self.ld + i0..][..height];
+                    column.iter().zip(&mut tile).for_each(|(&x, row)| row[j] = x);
+                }
+                for (i, row) in tile.iter().enumerate().take(height) {
+                    // on the diagonal tile only what lies above the diagonal
+                    let above = if i0 == j0 { i } else { width };
+                    self.data[(i0 + i) * self.ld + j0..][..above].copy_from_slice(&row[..above]);
                 }
             }
         }

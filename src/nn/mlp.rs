@@ -14,7 +14,6 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use super::batch::view;
 use super::columns;
 use super::{Activation, Batch, Layer, Loss, MlpBuilder, Reduction, Workspace};
 use crate::backend::Ctx;
@@ -229,8 +228,7 @@ impl<T: Scalar> Objective<T> for Mlp<T> {
         let weight = T::of(self.weight(batch.cases()));
         let sum = self.in_parts(ctx, theta, batch, |part, inputs, _, ws| {
             let beta = if part == 0 { T::ZERO } else { T::ONE };
-            let seed = view(&ws.output_gradient, self.outputs(), ws.cases());
-            self.weight_gradients(ctx, theta, inputs, ws, seed, weight, beta, grad)
+            self.weight_gradients(ctx, theta, inputs, ws, ws.output_gradient(), weight, beta, grad)
         })?;
         self.add_penalty_gradient(ctx, theta, grad)?;
         Ok(T::of(self.weight(batch.cases()) * sum + self.penalty(ctx, theta)))

@@ -13,7 +13,7 @@
 //! Deviations  Rs_l is not stored: φ'' Rs is written as (φ''/φ') Ra.
 //! Cost        with P parameters, P_1 of them in the first layer, B cases: J v 4PB - 2 P_1 B flops, G v 8PB - 4 P_1 B
 //!             (1.27 gradients for the 784-1000-500-250-30 autoencoder), H v 12PB - 8 P_1 B.
-//! Laws        tests/nn_gradients.rs (adjointness, formed J, G and H).
+//! Laws        tests/nn_products.rs (adjointness, formed J, G and H).
 //! Reference   B. A. Pearlmutter, Neural Computation 6 (1994); N. N. Schraudolph, Neural Computation 14 (2002).
 
 use super::backprop::top_mut;

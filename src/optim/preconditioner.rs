@@ -17,7 +17,7 @@
 
 use super::{CaptureSink, ParamLayout};
 use crate::backend::Ctx;
-use crate::curvature::{Curvature, Damping, KroneckerDamping, KroneckerInverse};
+use crate::curvature::{Damping, KroneckerDamping, KroneckerInverse};
 use crate::error::{Error, Result, check_len, check_shape};
 use crate::mat::{MatMut, MatRef};
 use crate::scalar::Scalar;
@@ -90,10 +90,11 @@ impl<T: Scalar> Layer<T> {
         let redamped = self.inverse.as_ref().filter(|_| current).and_then(|inverse| inverse.redamp(lambda).ok());
         let inverse = match redamped {
             Some(inverse) => inverse,
-            None => match self.factors.snapshot(damping)? {
-                Some(snapshot) => snapshot.damped(ctx, lambda)?,
-                None => return Err(Error::invalid("refresh", "no statistics yet: call begin_update and add a batch")),
-            },
+            None if self.factors.updates() == 0 => {
+                return Err(Error::invalid("refresh", "no statistics yet: call begin_update and add a batch"));
+            }
+            // straight from the accumulators, without the copies of a snapshot
+            None => KroneckerInverse::new(ctx, self.factors.a(), self.factors.s(), damping, lambda)?,
         };
         self.inverse = Some(inverse);
         self.made_at = self.factors.updates();

@@ -1,7 +1,9 @@
-//! What our own tests stand on, public so that yours can too: one tolerance rule, a gallery of matrices, a counting
-//! allocator.
+//! What our own tests stand on, public so that yours can too: one tolerance rule, a gallery of matrices, LAPACK's test
+//! ratios, one context for each backend.
 
 mod contexts;
+pub mod gallery;
+pub mod ratios;
 mod tolerance;
 
 pub use contexts::contexts;

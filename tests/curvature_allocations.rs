@@ -1,0 +1,114 @@
+//! After one warm-up call, applying, solving and preconditioning allocate nothing: counted by the global allocator.
+//!
+//! One test in a file of its own, since a global allocator belongs to the whole program; the counter is per thread.
+
+mod curvature_support;
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+
+use curvature_support::conformance::damping;
+use curvature_support::{low_rank, random, spd};
+use pullback::curvature::{AnyCurvature, BlockDiagonal, Dense, Diagonal, Kronecker, KroneckerDamping, PiRule};
+use pullback::{Ctx, Curvature, DampedInverse, DampedSolver, HasDiagonal, LinearOperator, Mat, Scalar};
+
+struct Counting;
+
+thread_local! {
+    static ALLOCATIONS: Cell<usize> = const { Cell::new(0) };
+}
+
+fn count() {
+    // a thread that is being torn down has no counter left, and nothing to count
+    let _ = ALLOCATIONS.try_with(|n| n.set(n.get() + 1));
+}
+
+// SAFETY: every call goes unchanged to the system allocator; counting touches no memory of theirs.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        count();
+        unsafe { System.alloc(layout) }
+    }
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        unsafe { System.dealloc(pointer, layout) }
+    }
+    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        count();
+        unsafe { System.realloc(pointer, layout, size) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// Allocations of the second of two runs.
+fn second_run(mut run: impl FnMut()) -> usize {
+    run();
+    let before = ALLOCATIONS.get();
+    run();
+    ALLOCATIONS.get() - before
+}
+
+fn quiet<T: Scalar, C>(name: &str, ctx: &Ctx<T>, c: &C)
+where
+    C: Curvature<T>,
+    C::Solver: DampedInverse<T>,
+{
+    let (n, columns) = (c.dim(), 3);
+    let solver = c.damped(ctx, damping(0.1)).unwrap();
+    let (b, mut x, mut forms) = (random::<T>(n, columns, 1), Mat::zeros(n, columns), vec![T::ZERO; columns]);
+    let allocations = second_run(|| {
+        c.apply(ctx, b.as_ref(), x.as_mut()).unwrap();
+        c.apply_add(ctx, T::ONE, b.as_ref(), x.as_mut()).unwrap();
+        c.quadratic_form(ctx, b.as_ref(), &mut forms).unwrap();
+        solver.solve(ctx, b.as_ref(), x.as_mut()).unwrap();
+        solver.precondition(ctx, b.as_ref(), x.as_mut()).unwrap();
+        solver.apply(ctx, b.as_ref(), x.as_mut()).unwrap();
+        let column = b.as_ref().submatrix(0, 0, n, 1).unwrap();
+        solver.solve(ctx, column, x.as_mut().submatrix(0, 1, n, 1).unwrap()).unwrap();
+    });
+    assert_eq!(allocations, 0, "{name} on {} in {}", ctx.backend().name(), T::NAME);
+}
+
+fn every_kind<T: Scalar>(ctx: &Ctx<T>) {
+    let (a, s) = (spd::<T>(9, 10.0, 2), low_rank::<T>(5, 2, 3));
+    let kron = |damping| Kronecker::new(a.clone(), s.clone(), damping).unwrap();
+    let split = KroneckerDamping::Factored { pi: PiRule::Trace };
+    let dense = || Dense::new(spd::<T>(20, 10.0, 4)).unwrap();
+    let diagonal = Diagonal::new(vec![T::ONE; 40]).unwrap();
+    quiet("diagonal", ctx, &diagonal);
+    quiet("dense", ctx, &dense());
+    quiet("exact Kronecker", ctx, &kron(KroneckerDamping::Exact));
+    quiet("factored Kronecker", ctx, &kron(split));
+    quiet("blocks", ctx, &BlockDiagonal::new(vec![kron(split), kron(KroneckerDamping::Exact)]));
+    let mixed = vec![AnyCurvature::new(dense()), AnyCurvature::new(kron(KroneckerDamping::Exact))];
+    quiet("mixed blocks", ctx, &BlockDiagonal::new(mixed));
+
+    let mut d = vec![T::ZERO; 45];
+    let c = kron(KroneckerDamping::Exact);
+    assert_eq!(second_run(|| c.diagonal(ctx, &mut d).unwrap()), 0);
+    for c in [kron(KroneckerDamping::Exact), kron(split)] {
+        let inverse = c.damped(ctx, damping(0.1)).unwrap();
+        let (v, mut out) = (random::<T>(5, 9, 5), Mat::zeros(5, 9));
+        let allocations = second_run(|| {
+            inverse.precondition_matrix(ctx, v.as_ref(), out.as_mut()).unwrap();
+            inverse.precondition_in_place(ctx, out.as_mut()).unwrap();
+            inverse.redamp(damping(0.5)).map(drop).unwrap_or_default();
+        });
+        // the refusal of a factored inverse formats its reason
+        let refusals = usize::from(inverse.pi().is_some());
+        assert!(allocations <= refusals, "{allocations} on {}", ctx.backend().name());
+    }
+}
+
+#[test]
+fn nothing_is_allocated_after_warm_up() {
+    let probe = second_run(|| drop(std::hint::black_box(vec![1u8; 64])));
+    assert!(probe > 0, "the counter must see an allocation, or the law below says nothing");
+    for ctx in pullback::testing::contexts::<f32>() {
+        every_kind(&ctx);
+    }
+    for ctx in pullback::testing::contexts::<f64>() {
+        every_kind(&ctx);
+    }
+}

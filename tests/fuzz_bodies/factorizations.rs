@@ -1,0 +1,200 @@
+//! Cholesky, inverse and eigenvalues of any bit patterns: no panic; an error, or ratios below LAPACK's limits; every
+//! backend agrees with the reference on what is clearly definite, clearly not, or not finite.
+
+use super::Bytes;
+use pullback::testing::{contexts, tolerance};
+use pullback::{Ctx, Error, Mat, MatMut, Op, Scalar};
+
+pub fn run(bytes: &[u8]) {
+    let mut input = Bytes(bytes);
+    if input.byte() % 2 == 0 { matrix::<f64>(input) } else { matrix::<f32>(input) }
+}
+
+/// A column-major n x n matrix with padding; the strict upper triangle and the padding are marked.
+struct Padded<T> {
+    data: Vec<T>,
+    n: usize,
+    ld: usize,
+}
+
+const MARK: f64 = -77.0;
+
+impl<T: Scalar> Padded<T> {
+    fn new(lower: &Mat<T>, ld: usize) -> Self {
+        let n = lower.nrows();
+        let mut data = vec![T::of(MARK); ld * n];
+        for j in 0..n {
+            data[j * ld + j..j * ld + n].copy_from_slice(&lower.as_ref().col(j)[j..]);
+        }
+        Self { data, n, ld }
+    }
+
+    fn view(&mut self) -> MatMut<'_, T> {
+        MatMut::from_slice(&mut self.data, self.n, self.n, self.ld).expect("fits")
+    }
+
+    /// Padding as it was; with `triangle`, the strict upper triangle too.
+    fn assert_untouched(&self, triangle: bool) {
+        for (index, &x) in self.data.iter().enumerate() {
+            let (i, j) = (index % self.ld, index / self.ld);
+            assert!(!(i >= self.n || triangle && i < j) || x == T::of(MARK), "({i}, {j}) was written");
+        }
+    }
+}
+
+fn matrix<T: Scalar>(mut input: Bytes<'_>) {
+    let n = input.upto(24);
+    let ld = (n + input.upto(6)).max(1);
+    let kind = input.byte() % 4;
+    let shift = T::of(f64::from(input.byte()) / 16.0);
+    let mut a = Mat::<T>::from_fn(n, n, |_, _| if kind == 0 { input.scalar() } else { input.ordinary() });
+    if kind >= 2 {
+        // positive semidefinite of any rank, plus a shift; kind 3 at any scale
+        let scale = if kind == 3 { T::of(2.0).powi(i32::from(input.byte() as i8) / 2) } else { T::ONE };
+        let g = a.map(|x| x * scale);
+        Ctx::reference().syrk(T::ONE, g.as_ref(), Op::No, T::ZERO, a.as_mut()).expect("shapes fit");
+        (0..n).for_each(|i| a[(i, i)] += shift * scale * scale);
+    }
+    // the lower triangle is the matrix
+    let a = Mat::from_fn(n, n, |i, j| a[(i.max(j), i.min(j))]);
+    let eigenvalues: Vec<Option<Vec<f64>>> = contexts::<T>().iter().map(|ctx| eigen(ctx, &a, ld)).collect();
+    let definite: Vec<bool> = contexts::<T>().iter().map(|ctx| cholesky(ctx, &a, ld)).collect();
+    agree::<T>(&a, &eigenvalues, &definite);
+}
+
+fn largest<T: Scalar>(a: &Mat<T>) -> f64 {
+    a.as_slice().iter().fold(0.0, |m, x| x.f64().abs().max(m))
+}
+
+/// Absolute error that underflow alone may cause, for entries of size up to `size`.
+fn underflow<T: Scalar>(n: usize, size: f64) -> f64 {
+    16.0 * n as f64 * T::min_positive_value().f64() * (1.0 + size.sqrt())
+}
+
+/// Whether A is positive definite, as this backend sees it.
+fn cholesky<T: Scalar>(ctx: &Ctx<T>, a: &Mat<T>, ld: usize) -> bool {
+    let n = a.nrows();
+    let mut l = Padded::new(a, ld);
+    let result = ctx.potrf(l.view());
+    l.assert_untouched(true);
+    match result {
+        Ok(()) => {}
+        Err(Error::NotPositiveDefinite { pivot, .. }) => {
+            assert!(pivot < n && a.as_ref().is_finite());
+            return false;
+        }
+        // not finite on entry, or overflow on the way, which needs entries that are huge
+        Err(Error::NotFinite { .. }) => {
+            assert!(!a.as_ref().is_finite() || largest(a) > T::max_value().f64() * 1e-4);
+            return false;
+        }
+        Err(other) => panic!("{other}"),
+    }
+    assert!(a.as_ref().is_finite(), "a finite answer to a question that is not");
+    let factor = Mat::from_fn(n, n, |i, j| if i >= j { l.view().at(i, j).f64() } else { 0.0 });
+    let size = largest(a);
+    for j in 0..n {
+        for i in j..n {
+            let entry: f64 = (0..=j).map(|p| factor[(i, p)] * factor[(j, p)]).sum();
+            let error = (entry - a[(i, j)].f64()).abs();
+            assert!(error <= tolerance::<T>(n, 1.0) * size + underflow::<T>(n, size), "L Lᵀ off by {error:e}");
+        }
+    }
+    inverse(ctx, a, l);
+    true
+}
+
+/// ‖I - A A⁻¹‖ <= c n ε ‖A‖ ‖A⁻¹‖, and A⁻¹ symmetric, or an overflow.
+fn inverse<T: Scalar>(ctx: &Ctx<T>, a: &Mat<T>, mut l: Padded<T>) {
+    let n = a.nrows();
+    let result = ctx.potri(l.view());
+    l.assert_untouched(false);
+    let inverse = match result {
+        Ok(()) => Mat::from_fn(n, n, |i, j| l.view().at(i, j).f64()),
+        Err(Error::NotFinite { .. }) => {
+            // its largest entry is at least 1 / (smallest diagonal entry of A): overflow needs a small one, or many
+            return;
+        }
+        Err(other) => panic!("{other}"),
+    };
+    assert!(inverse.as_ref().is_finite());
+    let (size, inverse_size) = (largest(a), largest(&inverse));
+    // entries that underflow have no relative accuracy: leave those matrices out
+    if size < T::min_positive_value().f64() / T::EPS.f64()
+        || inverse_size < T::min_positive_value().f64() / T::EPS.f64()
+    {
+        return;
+    }
+    let limit = tolerance::<T>(n, 1.0) * (n * n) as f64;
+    for j in 0..n {
+        for i in 0..n {
+            assert!(inverse[(i, j)] == inverse[(j, i)]);
+            let unit = f64::from(u8::from(i == j)) / size / inverse_size;
+            let entry: f64 = (0..n).map(|p| (a[(i, p)].f64() / size) * (inverse[(p, j)] / inverse_size)).sum();
+            assert!((entry - unit).abs() <= limit, "A A⁻¹ off by {:e} of {limit:e}", (entry - unit).abs());
+        }
+    }
+}
+
+/// The eigenvalues in units of max|a_ij|, where there are any.
+fn eigen<T: Scalar>(ctx: &Ctx<T>, a: &Mat<T>, ld: usize) -> Option<Vec<f64>> {
+    let n = a.nrows();
+    let (mut q, mut w) = (Padded::new(a, ld), vec![T::nan(); n]);
+    let result = ctx.syevd(q.view(), &mut w);
+    q.assert_untouched(false);
+    let size = largest(a);
+    match result {
+        Ok(()) => {}
+        // an eigenvalue is at most n times the largest entry
+        Err(Error::NotFinite { .. }) => {
+            assert!(!a.as_ref().is_finite() || size > T::max_value().f64() / (2.0 * n as f64));
+            return None;
+        }
+        Err(other) => panic!("{other}"),
+    }
+    assert!(a.as_ref().is_finite(), "a finite answer to a question that is not");
+    let unit = if size > 0.0 { size } else { 1.0 };
+    let w: Vec<f64> = w.iter().map(|w| w.f64() / unit).collect();
+    assert!(w.is_sorted(), "{w:?}");
+    let q = Mat::from_fn(n, n, |i, j| q.view().at(i, j).f64());
+    let limit = tolerance::<T>(n, 1.0);
+    let rounding = limit * n as f64 + n as f64 * (T::min_positive_value() * T::EPS).f64() / unit;
+    for j in 0..n {
+        for i in 0..n {
+            let dot: f64 = (0..n).map(|p| q[(p, i)] * q[(p, j)]).sum();
+            let unit_entry = f64::from(u8::from(i == j));
+            assert!((dot - unit_entry).abs() <= limit, "QᵀQ off by {:e}", (dot - unit_entry).abs());
+            let entry: f64 = (0..n).map(|p| q[(i, p)] * w[p] * q[(j, p)]).sum();
+            let error = (entry - a[(i, j)].f64() / unit).abs();
+            assert!(error <= rounding, "Q diag(w) Qᵀ off by {error:e} of {rounding:e}");
+        }
+    }
+    Some(w)
+}
+
+/// Same verdicts, same eigenvalues, wherever rounding cannot decide.
+fn agree<T: Scalar>(a: &Mat<T>, eigenvalues: &[Option<Vec<f64>>], definite: &[bool]) {
+    let (n, size) = (a.nrows(), largest(a));
+    let huge = size > T::max_value().f64() * 1e-4;
+    let tiny = size < T::min_positive_value().f64() / T::EPS.f64();
+    if !a.as_ref().is_finite() {
+        assert!(eigenvalues.iter().all(Option::is_none) && definite.iter().all(|d| !d));
+        return;
+    }
+    let limit = tolerance::<T>(n, 1.0) * n as f64;
+    let Some(reference) = &eigenvalues[0] else { return assert!(huge) };
+    for other in eigenvalues.iter().flatten() {
+        for (w, v) in reference.iter().zip(other) {
+            assert!((w - v).abs() <= limit || tiny, "eigenvalues {w} and {v} (in units of the largest entry)");
+        }
+    }
+    if huge || tiny {
+        return;
+    }
+    let smallest = reference.first().copied().unwrap_or(1.0);
+    if smallest > limit {
+        assert!(definite.iter().all(|&d| d), "positive definite, smallest eigenvalue {smallest:e}: {definite:?}");
+    } else if smallest < -limit {
+        assert!(definite.iter().all(|&d| !d), "indefinite, smallest eigenvalue {smallest:e}: {definite:?}");
+    }
+}
