@@ -94,7 +94,8 @@ fn run<T: Scalar>(args: &Args) -> Result<(), Failure> {
     }
     // a reader that has seen enough (`| head`) is no failure
     let _ = std::io::stdout().write_all(text.as_bytes());
-    (log?, plot?);
+    log?;
+    plot?;
     match ends.iter().all(|end| end.error.is_some()) {
         true => Err("no optimizer came through; see the table".into()),
         false => Ok(()),
