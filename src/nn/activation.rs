@@ -99,8 +99,8 @@ mod slope {
     }
     #[inline(always)]
     pub(super) fn relu<T: Scalar>(a: T) -> (T, T) {
-        // a - a keeps a NaN in the derivative
-        (if a > T::ZERO { T::ONE } else { a - a }, T::ZERO)
+        // 0 a keeps a NaN in the derivative
+        (if a > T::ZERO { T::ONE } else { T::ZERO * a }, T::ZERO)
     }
     #[inline(always)]
     pub(super) fn softplus<T: Scalar>(a: T) -> (T, T) {

@@ -19,6 +19,9 @@ use crate::mat::{MatMut, MatRef, Op};
 use crate::optim::Objective;
 use crate::scalar::Scalar;
 
+/// Takes a layer's number, its input ā and its δ, one column a case.
+type Visit<'v, T> = &'v mut dyn FnMut(usize, MatRef<'_, T>, MatRef<'_, T>) -> Result<()>;
+
 impl<T: Scalar> Mlp<T> {
     /// Fills the workspace; returns the sum of the cases' losses.
     pub(super) fn forward_pass(
@@ -61,7 +64,7 @@ impl<T: Scalar> Mlp<T> {
         inputs: MatRef<'_, T>,
         ws: &Workspace<T>,
         seed: MatRef<'_, T>,
-        visit: &mut dyn FnMut(usize, MatRef<'_, T>, MatRef<'_, T>) -> Result<()>,
+        visit: Visit<'_, T>,
     ) -> Result<()> {
         let n = seed.ncols();
         let widest = self.layers().iter().map(|l| l.width).max().unwrap_or(0);

@@ -99,8 +99,8 @@ impl<'a, T: Scalar> Kernel<Cases<'a, T>> for Sample {
                     for (pair, z) in g.chunks_mut(2).zip(z.chunks(2)) {
                         let (x, y) = normal_pair(&mut rng);
                         for ((g, &z), noise) in pair.iter_mut().zip(z).zip([x, y]) {
-                            // z - (z + noise), where the subtraction only keeps a NaN of z
-                            *g = (z - z) - T::of(noise);
+                            // z - (z + noise); the product only keeps a NaN of z
+                            *g = T::ZERO * z - T::of(noise);
                         }
                     }
                 }
