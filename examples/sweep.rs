@@ -1,0 +1,133 @@
+//! Picks the default learning rates and damping of the `train` example: every setting of a grid, the same seconds each.
+//!
+//! `cargo run --release --example sweep [-- --seconds 6 --csv docs/sweep.csv]`
+//!
+//! The digits autoencoder of `train` (64-200-100-50-10 and mirror, tanh, batch 256), on two seeds that `train` does not
+//! use by default. A setting is judged by the mean over the seeds of its train loss; the best of each optimizer is marked.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::time::Instant;
+
+use clap::Parser;
+use pullback::nn::data::{Minibatches, Partial, digits};
+use pullback::nn::{Activation, Batch, Init, Mlp};
+use pullback::optim::{Adam, Kfac, KfacOptions, MomentumKind, Optimizer, Sgd};
+use pullback::{Ctx, Result};
+
+type Float = f32;
+
+#[derive(Parser)]
+#[command(about = "Sweeps the settings of the train example's optimizers on the digits autoencoder")]
+struct Args {
+    /// Seconds for each setting and seed
+    #[arg(long, default_value_t = 6.0)]
+    seconds: f64,
+    /// Threads of each run
+    #[arg(long, default_value_t = 2)]
+    threads: usize,
+    /// Also write the table here
+    #[arg(long)]
+    csv: Option<PathBuf>,
+}
+
+const SEEDS: [u64; 2] = [101, 102];
+
+/// A setting by name and how to make its optimizer.
+struct Setting {
+    optimizer: &'static str,
+    setting: String,
+    make: Box<dyn Fn() -> Result<Box<dyn Optimizer<Float, Mlp<Float>>>>>,
+}
+
+fn grid() -> Vec<Setting> {
+    let mut grid = Vec::new();
+    for momentum in [0.9, 0.95, 0.99] {
+        for lr in [0.001, 0.002, 0.003, 0.005, 0.01, 0.02] {
+            grid.push(Setting {
+                optimizer: "sgd",
+                setting: format!("lr {lr}, momentum {momentum}"),
+                make: Box::new(move || Ok(Box::new(Sgd::new(lr, momentum, MomentumKind::Nesterov)?))),
+            });
+        }
+    }
+    for lr in [0.0005, 0.001, 0.002, 0.003, 0.005, 0.01] {
+        grid.push(Setting {
+            optimizer: "adam",
+            setting: format!("lr {lr}"),
+            make: Box::new(move || Ok(Box::new(Adam::new(lr)?))),
+        });
+    }
+    for lambda in [0.01, 0.1, 1.0, 10.0, 100.0] {
+        grid.push(Setting {
+            optimizer: "kfac",
+            setting: format!("damping {lambda}"),
+            make: Box::new(move || Ok(Box::new(Kfac::new(KfacOptions { lambda, ..KfacOptions::default() })?))),
+        });
+    }
+    grid
+}
+
+/// Train loss after the seconds; infinite when a step fails.
+fn train(setting: &Setting, seconds: f64, threads: usize, seed: u64) -> Result<f64> {
+    let ctx = Ctx::<Float>::default().with_threads(threads);
+    let net = Mlp::autoencoder(&[64, 200, 100, 50, 10], Activation::Tanh).l2(1e-5).build()?;
+    let (cases, _) = digits::load::<Float>()?.into_reconstruction().split(0.2, seed)?;
+    let all = Batch::autoencoder(cases.inputs())?;
+    let mut batch = all.clone();
+    let mut order = Minibatches::new(cases.len(), 256, seed, Partial::Drop)?;
+    let mut theta = net.init(Init::sparse(), seed);
+    let mut optimizer = (setting.make)()?;
+    let start = Instant::now();
+    while start.elapsed().as_secs_f64() < seconds {
+        batch.select(cases.inputs(), None, order.next_batch())?;
+        if optimizer.step(&ctx, &net, &mut theta, &batch).is_err() {
+            return Ok(f64::INFINITY);
+        }
+    }
+    Ok(net.evaluate(&ctx, &theta, &all)?.loss)
+}
+
+fn run(args: &Args) -> std::result::Result<(), Box<dyn std::error::Error>> {
+    let grid = grid();
+    let mut losses = Vec::new();
+    for setting in &grid {
+        let runs = SEEDS.map(|seed| train(setting, args.seconds, args.threads, seed));
+        let mut sum = 0.0;
+        for run in runs {
+            sum += run?;
+        }
+        losses.push(sum / SEEDS.len() as f64);
+        eprintln!("{:<5} {:<26} {:>10.4}", setting.optimizer, setting.setting, losses[losses.len() - 1]);
+    }
+    let best = |optimizer: &str| {
+        let mine = grid.iter().zip(&losses).filter(|(s, _)| s.optimizer == optimizer);
+        mine.map(|(_, &loss)| loss).fold(f64::INFINITY, f64::min)
+    };
+    println!("{:<10} {:<26} {:>10}", "optimizer", "setting", "train loss");
+    for (setting, &loss) in grid.iter().zip(&losses) {
+        let mark = if loss == best(setting.optimizer) { "  best" } else { "" };
+        println!("{:<10} {:<26} {loss:>10.4}{mark}", setting.optimizer, setting.setting);
+    }
+    if let Some(path) = &args.csv {
+        let mut file = tempfile::NamedTempFile::new_in(
+            path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(".".as_ref()),
+        )?;
+        writeln!(file, "optimizer,setting,seconds,seeds,train_loss")?;
+        for (setting, loss) in grid.iter().zip(&losses) {
+            writeln!(file, "{},\"{}\",{},{},{loss}", setting.optimizer, setting.setting, args.seconds, SEEDS.len())?;
+        }
+        file.persist(path)?;
+    }
+    Ok(())
+}
+
+fn main() -> std::process::ExitCode {
+    match run(&Args::parse()) {
+        Ok(()) => std::process::ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            std::process::ExitCode::FAILURE
+        }
+    }
+}
