@@ -33,11 +33,13 @@ struct Args {
 
 const SEEDS: [u64; 2] = [101, 102];
 
+type Racer = Box<dyn Optimizer<Float, Mlp<Float>>>;
+
 /// A setting by name and how to make its optimizer.
 struct Setting {
     optimizer: &'static str,
     setting: String,
-    make: Box<dyn Fn() -> Result<Box<dyn Optimizer<Float, Mlp<Float>>>>>,
+    make: Box<dyn Fn() -> Result<Racer>>,
 }
 
 fn grid() -> Vec<Setting> {

@@ -162,7 +162,7 @@ fn rate(args: &Args, kind: Kind) -> Option<f64> {
 }
 
 fn damping(args: &Args) -> f64 {
-    args.damping.unwrap_or(defaults::damping(args.task))
+    args.damping.unwrap_or(defaults::DAMPING)
 }
 
 fn optimizer<T: Scalar>(args: &Args, kind: Kind) -> Result<Box<dyn Optimizer<T, Mlp<T>>>, Failure> {

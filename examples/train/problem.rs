@@ -137,7 +137,7 @@ fn network<T: Scalar>(task: Task, source: &Source<'_>, arch: &Arch) -> Result<Ml
     let pixels = !matches!(source, Source::Csv(_));
     let builder = match task {
         // pixels are in [0, 1]: Bernoulli; standardized columns are not
-        Task::Autoencoder if pixels => Mlp::autoencoder(&arch.0, Activation::Logistic),
+        Task::Autoencoder if pixels => Mlp::autoencoder(&arch.0, Activation::Tanh),
         Task::Autoencoder => Mlp::autoencoder(&arch.0, Activation::Tanh).loss(Loss::SquaredError),
         Task::Classify | Task::Regress => {
             let loss = if task == Task::Classify { Loss::SoftmaxCrossEntropy } else { Loss::SquaredError };

@@ -8,6 +8,7 @@
 
 mod adam;
 mod averaging;
+pub mod costs;
 mod kfac;
 mod kfac_options;
 mod levenberg_marquardt;
