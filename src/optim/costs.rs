@@ -136,20 +136,25 @@ impl KfacCosts {
     /// overhead within `limit`; `None` where the rest alone exceeds it.
     pub fn refresh_interval(&self, statistics_interval: usize, limit: f64) -> Option<usize> {
         let left = limit - self.overhead(statistics_interval, 1) + self.refresh / self.gradient;
-        (left > 0.0).then(|| interval(self.refresh / self.gradient, left))
+        first_interval(self.refresh / self.gradient, left, |n| self.overhead(statistics_interval, n) <= limit)
     }
 
     /// Fewest steps between updates of both statistics and inverses that keep the overhead within `limit`; `None` where
     /// the update alone exceeds it.
     pub fn common_interval(&self, limit: f64) -> Option<usize> {
         let left = limit - 1.0 - self.update / self.gradient;
-        (left > 0.0).then(|| interval((self.statistics + self.refresh) / self.gradient, left))
+        first_interval((self.statistics + self.refresh) / self.gradient, left, |n| self.overhead(n, n) <= limit)
     }
 }
 
-/// Smallest n >= 1 with cost / n <= left.
-fn interval(cost: f64, left: f64) -> usize {
-    (cost / left).ceil().max(1.0) as usize
+/// Smallest n >= 1 with cost / n <= left; `None` where nothing is left. The quotient may round across a whole number,
+/// so that its neighbours are judged by `within` itself.
+fn first_interval(cost: f64, left: f64, within: impl Fn(usize) -> bool) -> Option<usize> {
+    if !(left > 0.0) {
+        return None;
+    }
+    let guess = (cost / left).ceil().max(1.0) as usize;
+    (guess.saturating_sub(1).max(1)..=guess.saturating_add(1)).find(|&n| within(n))
 }
 
 /// Costs of the two ways to damp, for one refresh and the steps until the next, in one unit.
