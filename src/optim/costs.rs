@@ -150,7 +150,8 @@ impl KfacCosts {
 /// Smallest n >= 1 with cost / n <= left; `None` where nothing is left. The quotient may round across a whole number,
 /// so that its neighbours are judged by `within` itself.
 fn first_interval(cost: f64, left: f64, within: impl Fn(usize) -> bool) -> Option<usize> {
-    if !(left > 0.0) {
+    // what is left is a difference of numbers near 1: below this it is rounding
+    if !(left > 1e-12) {
         return None;
     }
     let guess = (cost / left).ceil().max(1.0) as usize;
