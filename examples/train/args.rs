@@ -10,7 +10,7 @@ use crate::Failure;
 /// Seconds for each optimizer where neither --seconds nor --steps is given.
 pub const SECONDS: f64 = 18.0;
 
-/// Races optimizers on one network and one data set for the same time each..
+/// Races optimizers on one network and one data set for the same time each
 #[derive(Debug, Parser)]
 #[command(name = "train", version, next_line_help = true, after_help = AFTER)]
 pub struct Args {

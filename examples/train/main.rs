@@ -71,7 +71,7 @@ fn run<T: Scalar>(args: &Args) -> Result<(), Failure> {
     keeper.note(&format!("{}: {}", args.data, problem::describe(&problem)));
     keeper.note(&format!(
         "{} {}, batch {}, {}, {} thread(s), {}",
-        settings.task, settings.arch, settings.batch, settings.dtype, threads, settings.backend_details
+        settings.task, settings.arch, settings.batch, settings.dtype, threads, settings.backend
     ));
     let title = format!("{}, {} {}, batch {}", args.data, settings.task, settings.arch, settings.batch);
     let budget = Budget { seconds: settings.seconds, steps: settings.steps };
