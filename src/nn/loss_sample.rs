@@ -54,10 +54,16 @@ pub(super) fn generator(seed: u64, item: u64) -> Pcg32 {
     Pcg32::new(mix(seed ^ mix(item)), item)
 }
 
+/// 32 bits as a number in [0, 1).
+#[inline(always)]
+fn unit(word: u32) -> f64 {
+    f64::from(word) * (1.0 / 4_294_967_296.0)
+}
+
 /// Uniform on {0, ..., 2³² - 1} / 2³².
 #[inline]
 pub(super) fn uniform(rng: &mut Pcg32) -> f64 {
-    f64::from(rng.next_u32()) * 2f64.powi(-32)
+    unit(rng.next_u32())
 }
 
 /// Two independent N(0, 1) by Box and Muller.
@@ -67,6 +73,9 @@ pub(super) fn normal_pair(rng: &mut Pcg32) -> (f64, f64) {
     let (sin, cos) = (std::f64::consts::TAU * uniform(rng)).sin_cos();
     (radius * cos, radius * sin)
 }
+
+/// Outputs drawn at a time.
+const TILE: usize = 64;
 
 struct Sample {
     loss: Loss,
@@ -83,10 +92,14 @@ impl<'a, T: Scalar> Kernel<Cases<'a, T>> for Sample {
             match self.loss {
                 Loss::BernoulliCrossEntropy => {
                     z.iter().zip(&mut *g).for_each(|(&z, g)| *g = logistic(z));
-                    for g in g {
-                        // a select, not a branch: the outcome is random
-                        let target = if uniform(&mut rng) < g.f64() { T::ONE } else { T::ZERO };
-                        *g -= target;
+                    // draws by tiles: the generator is a serial chain, the comparisons vectorize
+                    let mut words = [0; TILE];
+                    for tile in g.chunks_mut(TILE) {
+                        words[..tile.len()].fill_with(|| rng.next_u32());
+                        for (g, &word) in tile.iter_mut().zip(&words) {
+                            let target = if unit(word) < g.f64() { T::ONE } else { T::ZERO };
+                            *g -= target;
+                        }
                     }
                 }
                 Loss::SoftmaxCrossEntropy => {
