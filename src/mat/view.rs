@@ -253,7 +253,7 @@ impl<'a, T: Scalar> MatMut<'a, T> {
     /// Splits into columns 0..j and j..; panics when j > ncols.
     pub fn split_at_col(self, j: usize) -> (MatMut<'a, T>, MatMut<'a, T>) {
         assert!(j <= self.ncols, "split at column {j} of a {}x{} view", self.nrows, self.ncols);
-        let at = (j * self.ld).min(self.data.len());
+        let at = j.saturating_mul(self.ld).min(self.data.len()); // a view without rows may have any ld
         let (left, right) = self.data.split_at_mut(at);
         let left_len = span(self.nrows, j, self.ld).unwrap_or(0);
         let left = &mut left[..left_len];
