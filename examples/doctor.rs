@@ -142,16 +142,16 @@ fn print_wrapped(text: &str) {
 
 fn print(report: &Report) {
     println!("pullback {}: {} backend(s), {} thread(s)", report.version, report.backends.len(), report.threads);
-    report.backends.iter().for_each(|b| print_wrapped(&format!("{}: {}", b.name, b.details)));
+    report.backends.iter().for_each(|b| print_wrapped(&format!("{:<10}{}", b.name, b.details)));
     println!();
     println!("LAPACK's test ratios; below {} passes", report.threshold);
     println!(
-        "{:<10}{:>4}{:>5}{:>10}{:>9}{:>7}{:>7}{:>9}{:>8}{:>5}{:>6}",
+        "{:<10}{:>4}{:>5}{:>10}{:>9}{:>8}{:>8}{:>9}{:>8}{:>5}{:>6}",
         "backend", "type", "n", "cholesky", "inverse", "solve", "eigen", "orthog.", "2^-30", "NaN", ""
     );
     for f in &report.findings {
         println!(
-            "{:<10}{:>4}{:>5}{:>10.2}{:>9.2}{:>7.2}{:>7.2}{:>9.2}{:>8.2}{:>5}{:>6}",
+            "{:<10}{:>4}{:>5}{:>10.3}{:>9.3}{:>8.3}{:>8.3}{:>9.3}{:>8.3}{:>5}{:>6}",
             f.backend,
             f.dtype,
             f.n,

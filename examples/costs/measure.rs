@@ -252,8 +252,8 @@ fn refresh<T: Scalar>(
 pub fn measure<T: Scalar>(ctx: &Ctx<T>, layers: &[LayerShape], batch: usize) -> Result<Measured> {
     let mut factors = BTreeMap::new();
     for n in layers.iter().flat_map(|l| [l.d_in, l.d_out]) {
-        if !factors.contains_key(&n) {
-            factors.insert(n, factor(ctx, n, batch)?);
+        if let std::collections::btree_map::Entry::Vacant(free) = factors.entry(n) {
+            free.insert(factor(ctx, n, batch)?);
         }
     }
     let largest = factors.keys().copied().max().unwrap_or(1);

@@ -22,8 +22,8 @@ const COLUMNS: [Column; 7] = [
     ("eigen", |l| l.eigenbases),
     ("upd inv", |l| l.update_by_inverses),
     ("upd eig", |l| l.update_by_eigenbases),
-    ("new λ inv", |l| l.new_damping_by_inverses),
-    ("new λ eig", |l| l.new_damping_by_eigenbases),
+    ("λ inv", |l| l.new_damping_by_inverses),
+    ("λ eig", |l| l.new_damping_by_eigenbases),
 ];
 
 fn row(label: &str, unit: &str, cells: impl Iterator<Item = String>) {
@@ -71,7 +71,7 @@ fn interval(label: &str, costs: &KfacCosts, batch: usize, limit: f64) {
 /// Prints one backend.
 pub fn print(m: &Measured) {
     println!("{}, {}, {} thread(s), batch {}; roof {:.1} GFLOP/s", m.backend, m.dtype, m.threads, m.batch, m.roof);
-    println!("stats: syrk of both factors; upd: update of one gradient; inv: Cholesky inverse");
+    println!("stats: syrk of both factors; upd: update of one gradient; λ: another damping");
     row("layer", "", COLUMNS.iter().map(|(name, _)| (*name).to_owned()));
     for l in &m.layers {
         let timings: Vec<Timing> = COLUMNS.iter().map(|(_, part)| part(l)).collect();
@@ -82,7 +82,7 @@ pub fn print(m: &Measured) {
     println!();
     let one = |what: &str, t: Timing| {
         println!(
-            "{what:<46}{:>8} ms{:>9} GF/s{:>6.0} % roof",
+            "{what:<40}{:>9} ms{:>9} GF/s{:>5.0} % roof",
             short(t.seconds * 1e3),
             short(t.gflops()),
             100.0 * t.gflops() / m.roof
@@ -104,7 +104,7 @@ pub fn print(m: &Measured) {
     interval("by inverses", &inverses, m.batch, LIMIT);
     interval("by eigenbases", &eigenbases, m.batch, LIMIT);
     println!(
-        "an update through the batch, (S⁻¹ DZ)(A⁻¹ Y)ᵀ, would take {} gradients of flops",
+        "an update through the batch, (S⁻¹ DZ)(A⁻¹ Y)ᵀ, takes {} gradients of flops",
         short(m.update_through_batch_flops / m.gradient.flops)
     );
     let damping = m.damping();

@@ -1,18 +1,18 @@
 //! Kernels on faer, pure Rust: the default backend.
 //!
 //! Differs     the eigensolver gets its matrix at the scale of 1 (by a power of two, exactly): from n = 129 on it loses
-//!             accuracy, silently, when the norm is far from 1. Triangular products (syrk, the inverse) are cut into
-//!             blocks so that nearly all flops run in gemm.
+//!             accuracy, silently, when the norm is far from 1. Triangular kernels are cut by halves around its
+//!             gemm (`blocked`).
 //! Memory      factorizations keep their scratch in one buffer a thread, as large as the largest call needed.
 //! Threads     `threads` bounds the tasks a call forks on rayon's current pool; small products stay on one thread.
 //! Laws        tests/backends.rs (against the reference), tests/factorizations.rs (scales 2^k), tests/allocations.rs.
 
+mod blocked;
+
 use std::cell::Cell;
 
 use faer::dyn_stack::{MemBuffer, MemStack, StackReq};
-use faer::linalg::cholesky::llt::factor::{self as llt, LltError, LltRegularization};
-use faer::linalg::matmul::triangular::{self, BlockStructure};
-use faer::linalg::{evd, matmul, triangular_solve};
+use faer::linalg::{evd, matmul};
 use faer::mat::AsMatMut;
 use faer::{Accum, Par, Spec};
 
@@ -61,10 +61,14 @@ fn view_mut<T: Scalar>(a: MatMut<'_, T>) -> ViewMut<'_, T> {
     faer::MatMut::from_column_major_slice_with_stride_mut(a.into_slice(), nrows, ncols, ld)
 }
 
-/// One thread unless the work (in multiplications) pays for a fork.
+/// Whether `work` multiplications pay for waking another thread.
+fn worth_a_fork(threads: usize, work: usize) -> bool {
+    const FORK: usize = 1 << 21;
+    threads > 1 && work >= FORK
+}
+
 fn parallelism(threads: usize, work: usize) -> Par {
-    const FORK: usize = 1 << 19;
-    if threads <= 1 || work < FORK { Par::Seq } else { Par::rayon(threads) }
+    if worth_a_fork(threads, work) { Par::rayon(threads) } else { Par::Seq }
 }
 
 thread_local! {
@@ -145,67 +149,37 @@ impl<T: Real> Backend<T> for Faer {
             return Ok(());
         }
         let accumulate = if beta == T::ZERO { Accum::Replace } else { Accum::Add };
-        let par = parallelism(threads, n.saturating_mul(n).saturating_mul(k) / 2);
-        syrk(view_mut(c), accumulate, view_op(a, ta.flipped()), alpha, par);
+        blocked::syrk(view_mut(c), accumulate, view_op(a, ta.flipped()), alpha, threads);
         Ok(())
     }
 
     fn trsm(&self, threads: usize, side: Side, l: MatRef<'_, T>, tl: Op, b: MatMut<'_, T>) -> Result<()> {
-        let n = check::trsm(side, l, b.rb())?;
+        check::trsm(side, l, b.rb())?;
         if b.nrows() == 0 || b.ncols() == 0 {
             return Ok(());
         }
-        let par = parallelism(threads, b.nrows().saturating_mul(b.ncols()).saturating_mul(n) / 2);
         let (l, b) = (view(l), view_mut(b));
-        match (side, tl) {
-            (Side::Left, Op::No) => triangular_solve::solve_lower_triangular_in_place(l, b, par),
-            (Side::Left, Op::Transpose) => triangular_solve::solve_upper_triangular_in_place(l.transpose(), b, par),
+        match side {
+            Side::Left => blocked::solve(l, tl == Op::Transpose, b, threads),
             // X op(L) = B is op(L)ᵀ Xᵀ = Bᵀ
-            (Side::Right, Op::No) => {
-                triangular_solve::solve_upper_triangular_in_place(l.transpose(), b.transpose_mut(), par);
-            }
-            (Side::Right, Op::Transpose) => {
-                triangular_solve::solve_lower_triangular_in_place(l, b.transpose_mut(), par);
-            }
+            Side::Right => blocked::solve(l, tl == Op::No, b.transpose_mut(), threads),
         }
         Ok(())
     }
 
     fn potrf(&self, threads: usize, mut a: MatMut<'_, T>) -> Result<()> {
         let n = check::potrf(a.rb())?;
-        if n == 0 {
-            return Ok(());
-        }
-        let par = parallelism(threads, n.saturating_mul(n).saturating_mul(n) / 6);
-        let block = n.min(CHOLESKY_BLOCK);
-        let need = StackReq::all_of(&[
-            faer::linalg::temp_mat_scratch::<T>(block, block),
-            llt::cholesky_in_place_scratch::<T>(block, par, Spec::default()),
-        ]);
-        with_stack(need, |stack| cholesky(view_mut(a.rb_mut()), par, stack))
+        with_stack(blocked::cholesky_scratch::<T>(n), |stack| blocked::cholesky(view_mut(a.rb_mut()), threads, stack))
             .map_err(|pivot| Error::NotPositiveDefinite { op: "potrf", pivot })?;
         check::finite_lower("potrf", a.rb())
     }
 
     fn potri(&self, threads: usize, mut l: MatMut<'_, T>, mut work: MatMut<'_, T>) -> Result<()> {
-        let n = check::potri(l.rb(), work.rb())?;
-        if n == 0 {
+        if check::potri(l.rb(), work.rb())? == 0 {
             return Ok(());
         }
-        let par = parallelism(threads, n.saturating_mul(n).saturating_mul(n) / 6);
-        faer::linalg::triangular_inverse::invert_lower_triangular(view_mut(work.rb_mut()), view(l.rb()), par);
-        let inverse = view(work.rb());
-        triangular::matmul(
-            view_mut(l.rb_mut()),
-            BlockStructure::TriangularLower,
-            Accum::Replace,
-            inverse.transpose(),
-            BlockStructure::TriangularUpper,
-            inverse,
-            BlockStructure::TriangularLower,
-            T::ONE,
-            par,
-        );
+        blocked::invert(view_mut(work.rb_mut()), view(l.rb()), threads);
+        blocked::gram(view_mut(l.rb_mut()), view(work.rb()), threads);
         l.mirror_lower();
         check::finite_lower("potri", l.rb())
     }
@@ -238,50 +212,6 @@ impl<T: Real> Backend<T> for Faer {
         check::finite_slice("syevd", w)?;
         check::finite("syevd", a.rb())
     }
-}
-
-/// Largest block that faer's own Cholesky factors.
-const CHOLESKY_BLOCK: usize = 128;
-
-/// A = L Lᵀ in the lower triangle, by halves: L₁₁, then L₂₁ = A₂₁ L₁₁⁻ᵀ, then the rest A₂₂ - L₂₁ L₂₁ᵀ. `Err` holds the
-/// pivot that is not positive.
-///
-/// Blocks are factored in a copy, since faer's factorization writes above their diagonal.
-fn cholesky<T: Real>(mut a: ViewMut<'_, T>, par: Par, stack: &mut MemStack) -> Result<(), usize> {
-    let n = a.nrows();
-    if n <= CHOLESKY_BLOCK {
-        let (mut block, stack) = faer::linalg::temp_mat_zeroed::<T, _, _>(n, n, stack);
-        let mut block = AsMatMut::as_mat_mut(&mut block);
-        block.copy_from_triangular_lower(a.as_ref());
-        return match llt::cholesky_in_place(block.as_mut(), LltRegularization::default(), par, stack, Spec::default()) {
-            Ok(_) => {
-                a.copy_from_triangular_lower(block);
-                Ok(())
-            }
-            Err(LltError::NonPositivePivot { index }) => Err(index),
-        };
-    }
-    let half = (n / 2).next_multiple_of(16);
-    let (mut a11, _, mut a21, mut a22) = a.split_at_mut(half, half);
-    cholesky(a11.as_mut(), par, stack)?;
-    triangular_solve::solve_lower_triangular_in_place(a11.as_ref(), a21.as_mut().transpose_mut(), par);
-    syrk(a22.as_mut(), Accum::Add, a21.as_ref(), -T::ONE, par);
-    cholesky(a22, par, stack).map_err(|pivot| pivot + half)
-}
-
-/// Lower triangle of c ← [c +] α a aᵀ.
-fn syrk<T: Real>(c: ViewMut<'_, T>, accumulate: Accum, a: View<'_, T>, alpha: T, par: Par) {
-    triangular::matmul(
-        c,
-        BlockStructure::TriangularLower,
-        accumulate,
-        a,
-        BlockStructure::Rectangular,
-        a.transpose(),
-        BlockStructure::Rectangular,
-        alpha,
-        par,
-    );
 }
 
 #[cfg(test)]

@@ -1,9 +1,9 @@
 //! Dense kernels behind one trait, [`Backend`], and the context [`Ctx`] that carries a backend, scratch and threads.
 //!
 //! Contract of every kernel (the conformance tests hold each backend to it, with [`Reference`] as the oracle):
-//! - Shapes are checked first; a mismatch is [`Error::Shape`], never a panic. Zero-sized arguments are legal.
+//! - Shapes are checked first; a mismatch is [`Error::Shape`](crate::Error::Shape), never a panic. Zero-sized arguments are legal.
 //! - beta = 0 never reads C, so C may hold NaN; alpha = 0 never reads A or B. Padding rows (ld > m) are never written.
-//! - Products and triangular solves propagate NaN and infinity. Factorizations return [`Error::NotFinite`] when the
+//! - Products and triangular solves propagate NaN and infinity. Factorizations return [`Error::NotFinite`](crate::Error::NotFinite) when the
 //!   triangle they read holds one, or when their result would.
 //! - A failed [`Backend::potrf`] names the exact index of the first pivot that is not positive; a pivot that is NaN
 //!   because a finite matrix overflowed on the way counts as not positive.

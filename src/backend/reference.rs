@@ -45,7 +45,7 @@ impl<T: Scalar> Backend<T> for Reference {
     }
 
     fn details(&self) -> String {
-        "reference: textbook loops, 1 thread".to_owned()
+        "textbook loops, 1 thread".to_owned()
     }
 
     fn gemm(

@@ -136,20 +136,26 @@ impl KfacCosts {
     /// overhead within `limit`; `None` where the rest alone exceeds it.
     pub fn refresh_interval(&self, statistics_interval: usize, limit: f64) -> Option<usize> {
         let left = limit - self.overhead(statistics_interval, 1) + self.refresh / self.gradient;
-        (left > 0.0).then(|| interval(self.refresh / self.gradient, left))
+        first_interval(self.refresh / self.gradient, left, |n| self.overhead(statistics_interval, n) <= limit)
     }
 
     /// Fewest steps between updates of both statistics and inverses that keep the overhead within `limit`; `None` where
     /// the update alone exceeds it.
     pub fn common_interval(&self, limit: f64) -> Option<usize> {
         let left = limit - 1.0 - self.update / self.gradient;
-        (left > 0.0).then(|| interval((self.statistics + self.refresh) / self.gradient, left))
+        first_interval((self.statistics + self.refresh) / self.gradient, left, |n| self.overhead(n, n) <= limit)
     }
 }
 
-/// Smallest n >= 1 with cost / n <= left.
-fn interval(cost: f64, left: f64) -> usize {
-    (cost / left).ceil().max(1.0) as usize
+/// Smallest n >= 1 with cost / n <= left; `None` where nothing is left. The quotient may round across a whole number,
+/// so that its neighbours are judged by `within` itself.
+fn first_interval(cost: f64, left: f64, within: impl Fn(usize) -> bool) -> Option<usize> {
+    // what is left is a difference of numbers near 1: below this it is rounding
+    if !(left > 1e-12) {
+        return None;
+    }
+    let guess = (cost / left).ceil().max(1.0) as usize;
+    (guess.saturating_sub(1).max(1)..=guess.saturating_add(1)).find(|&n| within(n))
 }
 
 /// Costs of the two ways to damp, for one refresh and the steps until the next, in one unit.
@@ -206,12 +212,12 @@ mod tests {
         assert_eq!(gradient(&network, 5), 2.0 * 180.0 + 120.0);
     }
 
-    const COSTS: KfacCosts = KfacCosts { gradient: 10.0, statistics: 6.0, refresh: 20.0, update: 1.0 };
+    const COSTS: KfacCosts = KfacCosts { gradient: 8.0, statistics: 6.0, refresh: 20.0, update: 1.0 };
 
     #[test]
     fn the_interval_found_is_the_first_within_the_limit() {
-        assert!((COSTS.overhead(2, 10) - 1.6).abs() < 1e-12);
-        for limit in [1.2, 1.5, 2.0, 5.0] {
+        assert_eq!(COSTS.overhead(2, 10), 1.75);
+        for limit in [1.25, 1.5, 2.0, 5.0] {
             if let Some(n) = COSTS.common_interval(limit) {
                 assert!(COSTS.overhead(n, n) <= limit + 1e-12);
                 assert!(n == 1 || COSTS.overhead(n - 1, n - 1) > limit);
@@ -223,15 +229,15 @@ mod tests {
                 }
             }
         }
-        assert_eq!(COSTS.common_interval(1.5), Some(7));
+        assert_eq!(COSTS.common_interval(1.5), Some(9));
     }
 
     #[test]
     fn a_limit_below_the_cost_of_every_step_is_out_of_reach() {
-        assert_eq!(COSTS.common_interval(1.1), None);
+        assert_eq!(COSTS.common_interval(1.125), None);
         assert_eq!(COSTS.refresh_interval(1, 1.5), None);
-        assert_eq!(COSTS.refresh_interval(3, 1.5), Some(10));
-        assert!((COSTS.overhead(0, 0) - 3.7).abs() < 1e-12, "an interval of 0 counts as every step");
+        assert_eq!(COSTS.refresh_interval(3, 1.5), Some(20));
+        assert_eq!(COSTS.overhead(0, 0), 4.375, "an interval of 0 counts as every step");
     }
 
     #[test]

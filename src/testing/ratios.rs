@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! Cholesky   ‖A - L Lᵀ‖ / (n ‖A‖ ε)          inverse   ‖I - A X‖ / (n ‖A‖ ‖X‖ ε)
-//! solve      ‖B - A X‖ / (n ‖A‖ ‖X‖ ε)       eigen     ‖A - Q W Qᵀ‖ / (n ‖A‖ ε),  ‖I - Q Qᵀ‖ / (n ε)
+//! solve      ‖B - A X‖ / (‖A‖ ‖X‖ ε)         eigen     ‖A - Q W Qᵀ‖ / (n ‖A‖ ε),  ‖I - Q Qᵀ‖ / (n ε)
 //! ```
 //! All norms are the 1-norm. Everything is evaluated in `f64` by plain loops, apart from any backend. A ratio is NaN when
 //! anything is not finite, so a law reads `assert!(ratio < THRESHOLD)`.
@@ -64,7 +64,7 @@ pub fn inverse<T: Scalar>(a: MatRef<'_, T>, x: MatRef<'_, T>) -> f64 {
     ratio::<T>(norm1(&error), a.nrows(), norm1(&a) * norm1(&x))
 }
 
-/// The largest ‖b - A x‖ / (n ‖A‖ ‖x‖ ε) over the columns of A X = B, A symmetric (lower triangle read).
+/// The largest ‖b - A x‖ / (‖A‖ ‖x‖ ε) over the columns of A X = B, A symmetric (lower triangle read).
 pub fn solve<T: Scalar>(a: MatRef<'_, T>, x: MatRef<'_, T>, b: MatRef<'_, T>) -> f64 {
     let (a, x, mut error) = (symmetric(a), wide(x), wide(b));
     subtract_product(&mut error, &a, &x);
@@ -72,7 +72,7 @@ pub fn solve<T: Scalar>(a: MatRef<'_, T>, x: MatRef<'_, T>, b: MatRef<'_, T>) ->
     let column = |c: &[f64]| c.iter().map(|x| x.abs()).sum::<f64>();
     let ratios = error.as_ref().cols().zip(x.as_ref().cols());
     ratios
-        .map(|(e, x)| ratio::<T>(column(e), a.nrows(), norm * column(x)))
+        .map(|(e, x)| ratio::<T>(column(e), 1, norm * column(x)))
         .fold(0.0, |m, r| if r.is_nan() || m.is_nan() { f64::NAN } else { m.max(r) })
 }
 
