@@ -16,6 +16,7 @@ mod schedule;
 mod table;
 
 use std::io::Write;
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -73,7 +74,9 @@ fn run<T: Scalar>(args: &Args) -> Result<(), Failure> {
         "{} {}, batch {}, {}, {} thread(s), {}",
         settings.task, settings.arch, settings.batch, settings.dtype, threads, settings.backend
     ));
-    let title = format!("{}, {} {}, batch {}", args.data, settings.task, settings.arch, settings.batch);
+    // the last part of a path is name enough for a title
+    let name = Path::new(&args.data).file_name().map_or(args.data.clone().into(), |name| name.to_string_lossy());
+    let title = format!("{name}, {} {}, batch {}", settings.task, settings.arch, settings.batch);
     let budget = Budget { seconds: settings.seconds, steps: settings.steps };
     keeper.log.write(&Event::Start(Box::new(settings)));
     for (name, racer) in &mut racers {
