@@ -257,20 +257,20 @@ fn building_blocks_join_to_the_same_inverse() {
     let layers: Vec<_> = (0..4).map(|l| (spd::<f64>(7 - l, 30.0, 19), spd::<f64>(3 + l, 30.0, 20))).collect();
     let lambda = damping::<f64>(0.2);
     let ctx = Ctx::reference().with_threads(2);
-    // (layer, is it A, shift, the result), the largest first
+    // (index 2 layer + side, factor, shift, the result), the largest first
     let mut items = Vec::new();
     for (l, (a, s)) in layers.iter().enumerate() {
         let (shift_a, shift_s) = PiRule::shifts(PiRule::Trace.pi(a.as_ref(), s.as_ref()), lambda);
-        items.push((l, a, shift_a, None));
-        items.push((l, s, shift_s, None));
+        items.push((2 * l, a, shift_a, None));
+        items.push((2 * l + 1, s, shift_s, None));
     }
-    let order: Vec<usize> = items.iter().map(|i| i.0).collect();
+    items.sort_by_key(|(_, factor, ..)| std::cmp::Reverse(factor.nrows()));
     ctx.for_each(&mut items, |ctx, (_, factor, shift, inverse)| {
         *inverse = Some(FactorInverse::new(ctx, factor.as_ref(), *shift)?);
         Ok(())
     })
     .unwrap();
-    assert_eq!(order, [0, 0, 1, 1, 2, 2, 3, 3]);
+    items.sort_by_key(|&(index, ..)| index);
     let mut inverses = items.into_iter().map(|(.., inverse)| inverse.unwrap());
     for (a, s) in &layers {
         let pi = PiRule::Trace.pi(a.as_ref(), s.as_ref());
@@ -345,6 +345,22 @@ fn slightly_negative_eigenvalues_count_as_zero() {
         for i in [2, 3] {
             // without clipping entry 3 would be 1/(1e-12 - 1e-11) < 0
             assert!((dense[(i, i)] - 1e12).abs() <= limit, "{}", dense[(i, i)]);
+        }
+    }
+}
+
+/// `KroneckerInverse::new` is `damped` of the curvature, and never reads what lies above the diagonals.
+#[test]
+fn inverse_of_lower_triangles() {
+    let (a, s) = (spd::<f64>(6, 20.0, 24), spd::<f64>(5, 20.0, 25));
+    let lower = |m: &Mat<f64>| Mat::from_fn(m.nrows(), m.ncols(), |i, j| if i >= j { m[(i, j)] } else { f64::NAN });
+    for ctx in contexts::<f64>() {
+        for rule in [None, Some(PiRule::Trace), Some(PiRule::Frobenius)] {
+            let c = kronecker(&a, &s, rule);
+            let want = c.damped(&ctx, damping(0.1)).unwrap().to_dense(&ctx).unwrap();
+            let (a, s) = (lower(&a), lower(&s));
+            let got = KroneckerInverse::new(&ctx, a.as_ref(), s.as_ref(), c.kronecker_damping(), damping(0.1)).unwrap();
+            assert_eq!(got.to_dense(&ctx).unwrap(), want, "{rule:?} on {}", ctx.backend().name());
         }
     }
 }

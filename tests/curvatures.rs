@@ -10,8 +10,11 @@ use std::sync::Arc;
 use curvature_support::conformance::{Claim, conforms, damping, diagonal_agrees, factored_system};
 use curvature_support::*;
 use pullback::curvature::{
-    AnyCurvature, BlockDiagonal, Definiteness, Dense, Diagonal, Kronecker, KroneckerDamping, PiRule,
+    AnyCurvature, BlockDiagonal, Definiteness, Dense, Diagonal, Kronecker, KroneckerDamping, MatrixFree, PiRule,
+    SolveReport,
 };
+use pullback::krylov::CgStop;
+use pullback::linop::SymmetricDense;
 use pullback::testing::{contexts, tolerance};
 use pullback::{Ctx, Curvature, DampedSolver, Damping, Error, Mat, Scalar};
 
@@ -177,6 +180,18 @@ fn agree_on_a_diagonal_matrix<T: Scalar>() {
                 let error = distance(&x, &want) / norm(&want);
                 assert!(error <= limit, "{name}, kappa {kappa:e}, 2^{exponent}: {error:e} above {limit:e}");
             }
+            // a posteriori: ‖x - x*‖ <= κ ‖r‖/‖b‖ ‖x*‖ with the true residual that CG reports
+            let products = SymmetricDense::new(Mat::from_diagonal(&d)).unwrap();
+            let free = MatrixFree::new(&products, Definiteness::PositiveSemidefinite);
+            let mut x = Mat::zeros(20, 2);
+            let report = free.damped(&ctx, damping(lambda)).unwrap().solve(&ctx, b.as_ref(), x.as_mut()).unwrap();
+            let SolveReport::Iterative { relative_residual, stop, .. } = report else {
+                panic!("matrix-free solves iterate: {report:?}");
+            };
+            assert_eq!(stop, CgStop::Converged);
+            let limit = limit + 20f64.sqrt() * (1.0 + kappa) * relative_residual;
+            let error = distance(&x, &want) / norm(&want);
+            assert!(error <= limit, "matrix-free, kappa {kappa:e}, 2^{exponent}: {error:e} above {limit:e}");
         }
     }
 }
