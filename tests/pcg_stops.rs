@@ -289,6 +289,16 @@ fn zero_right_hand_sides_give_zero_at_once() {
         }
         assert!(report.columns()[1].iterations > 0);
     }
+    // beside a column that warm-starts, and with an operator that turns even zero into NaN
+    let nan = FnOperator::new(2, |_: &[f64], out: &mut [f64]| {
+        out.fill(f64::NAN);
+        Ok::<(), Never>(())
+    });
+    let (b, mut x) = (Mat::from_fn(2, 2, |_, j| j as f64), Mat::from_fn(2, 2, |_, _| 1.0));
+    let report = pcg(&Ctx::default(), &nan, None, b.as_ref(), x.as_mut(), &CgOptions::default()).unwrap();
+    let (zero, other) = (&report.columns()[0], &report.columns()[1]);
+    assert_eq!((zero.stop, zero.model, zero.relative_residual), (CgStop::Converged, 0.0, 0.0));
+    assert_eq!(other.stop, CgStop::Breakdown);
 }
 
 #[test]

@@ -229,6 +229,9 @@ impl<T: Scalar> Run<'_, '_, T> {
 impl<T: Scalar> CgColumn<T> {
     /// Sets up scales, the residual r at the start, tolerances. Whether the column has something to do.
     fn enter(&mut self, b: &[T], ax: &[T], x: &[T], r: &mut [T], opts: &CgOptions<T>) -> bool {
+        if b.iter().all(|&b| b == T::ZERO) {
+            return false; // x = 0 is exact, even where A holds NaN
+        }
         residual(b, ax, T::ONE, r);
         let scale_b = check::power_of_two_scale(MatRef::from_column(b)).factor();
         let scale = scale_b.min(check::power_of_two_scale(MatRef::from_column(r)).factor());
@@ -241,9 +244,6 @@ impl<T: Scalar> CgColumn<T> {
         self.rr = dot(r, r);
         self.rz = self.rr;
         self.model = model(x, b, r, self.scale);
-        if b.iter().all(|&b| b == T::ZERO) {
-            return false;
-        }
         let norm_r = self.rr.sqrt();
         self.relative_residual = finite_or_infinite(norm_r / self.norm_b);
         if opts.stall.is_some() {
