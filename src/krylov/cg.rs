@@ -217,8 +217,9 @@ impl<T: Scalar> Run<'_, '_, T> {
             let scale = T::of(column.scale);
             let r = slot_mut(&mut self.r, n, j);
             residual(self.b.col(j), slot(&self.ap, n, j), scale, r);
-            column.relative_residual = finite_or_infinite(dot(r, r).sqrt() / column.norm_b);
-            if column.relative_residual == f64::INFINITY && column.curvature.is_none() {
+            let norm_r = dot(r, r).sqrt();
+            column.relative_residual = finite_or_infinite(norm_r / column.norm_b);
+            if !norm_r.is_finite() && column.curvature.is_none() {
                 column.stop = CgStop::Breakdown; // whatever the recurrence believed
             }
         }
