@@ -90,7 +90,7 @@ fn grid() -> Vec<Setting> {
             make: Box::new(move || Ok(Box::new(Adam::new(lr)?))),
         });
     }
-    for lambda in [0.1, 1.0, 10.0] {
+    for lambda in [0.01, 0.1, 1.0, 10.0] {
         grid.push(Setting {
             optimizer: "kfac",
             setting: format!("damping {lambda}"),

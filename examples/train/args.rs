@@ -93,12 +93,12 @@ pub struct Args {
 
     /// Learning rate: one for sgd and adam alike, or `sgd=0.02,adam=0.002`;
     /// kfac finds its step from the quadratic model
-    /// [default: by task, printed in the log]
+    /// [default: by task and width, from a sweep; written to the log]
     #[arg(long, verbatim_doc_comment, value_name = "RATES")]
     pub lr: Option<Rates>,
 
     /// The damping lambda that kfac starts from; it adapts
-    /// [default: by task, printed in the log]
+    /// [default: 0.1]
     #[arg(long, verbatim_doc_comment, value_name = "LAMBDA", value_parser = positive)]
     pub damping: Option<f64>,
 

@@ -1,6 +1,6 @@
 //! Every number that an option falls back to.
 
-use crate::args::{Kind, Task};
+use crate::args::Task;
 
 /// Cases of a minibatch.
 pub const BATCH: usize = 256;
@@ -8,18 +8,27 @@ pub const BATCH: usize = 256;
 /// η of the L2 term, that of the classic autoencoder experiments.
 pub const L2: f64 = 1e-5;
 
-/// Momentum of sgd (Nesterov).
-pub const MOMENTUM: f64 = 0.9;
-
-/// Learning rate of a first-order optimizer, for losses that are means over cases and sums over outputs.
-pub fn learning_rate(task: Task, kind: Kind) -> Option<f64> {
-    match (kind, task) {
-        (Kind::Sgd, Task::Autoencoder) => Some(0.01),
-        (Kind::Sgd, _) => Some(0.1),
-        (Kind::Adam, _) => Some(0.003),
-        (Kind::Kfac, _) => None,
+/// Learning rate and momentum of sgd (Nesterov), for losses that are means over cases and sums over outputs. Those of
+/// autoencoders are the best of the sweeps in `docs/benchmarks.md`: few inputs like the digits, many like MNIST.
+pub fn sgd(task: Task, inputs: usize) -> (f64, f64) {
+    match task {
+        Task::Autoencoder if inputs < WIDE => (0.003, 0.99),
+        Task::Autoencoder => (0.001, 0.9),
+        Task::Classify | Task::Regress => (0.1, 0.9),
     }
 }
 
-/// Initial λ of kfac; it adapts.
-pub const DAMPING: f64 = 1.0;
+/// Learning rate of adam; see [`sgd`].
+pub fn adam(task: Task, inputs: usize) -> f64 {
+    match task {
+        Task::Autoencoder if inputs < WIDE => 0.005,
+        Task::Autoencoder => 0.001,
+        Task::Classify | Task::Regress => 0.003,
+    }
+}
+
+/// Inputs from which on an autoencoder counts as wide.
+const WIDE: usize = 256;
+
+/// Initial λ of kfac, which adapts; from the same sweeps.
+pub const DAMPING: f64 = 0.1;

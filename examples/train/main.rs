@@ -57,10 +57,11 @@ fn run<T: Scalar>(args: &Args) -> Result<(), Failure> {
     let threads = args.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
     let ctx = context::<T>(args.backend, threads)?;
     let problem = Problem::<T>::load(args)?;
-    let settings = settings(args, &ctx, &problem);
+    let tuned = Tuned::new(args, &problem);
+    let settings = settings(args, &ctx, &problem, &tuned);
     let mut racers = Vec::new();
     for &kind in &args.optimizer {
-        racers.push((kind.name(), optimizer(args, kind)?));
+        racers.push((kind.name(), tuned.optimizer(kind, args.seed)?));
     }
     let interrupted = Arc::new(AtomicBool::new(false));
     let flag = Arc::clone(&interrupted);
@@ -125,7 +126,7 @@ fn context<T: Scalar>(backend: Option<BackendName>, threads: usize) -> Result<Ct
     Ok(ctx.with_threads(threads))
 }
 
-fn settings<T: Scalar>(args: &Args, ctx: &Ctx<T>, problem: &Problem<T>) -> Settings {
+fn settings<T: Scalar>(args: &Args, ctx: &Ctx<T>, problem: &Problem<T>, tuned: &Tuned) -> Settings {
     let has = |kind| args.optimizer.contains(&kind);
     Settings {
         version: env!("CARGO_PKG_VERSION"),
@@ -145,39 +146,41 @@ fn settings<T: Scalar>(args: &Args, ctx: &Ctx<T>, problem: &Problem<T>) -> Setti
         seconds: args.seconds.or(args.steps.is_none().then_some(args::SECONDS)),
         steps: args.steps,
         seed: args.seed,
-        sgd_lr: has(Kind::Sgd).then(|| rate(args, Kind::Sgd)).flatten(),
-        sgd_momentum: has(Kind::Sgd).then_some(defaults::MOMENTUM),
-        adam_lr: has(Kind::Adam).then(|| rate(args, Kind::Adam)).flatten(),
-        kfac_damping: has(Kind::Kfac).then(|| damping(args)),
+        sgd_lr: has(Kind::Sgd).then_some(tuned.sgd.0),
+        sgd_momentum: has(Kind::Sgd).then_some(tuned.sgd.1),
+        adam_lr: has(Kind::Adam).then_some(tuned.adam),
+        kfac_damping: has(Kind::Kfac).then_some(tuned.damping),
         l2: defaults::L2,
         evaluation_cases: EVALUATION_CASES,
     }
 }
 
-fn rate(args: &Args, kind: Kind) -> Option<f64> {
-    let asked = args.lr.unwrap_or_default();
-    let asked = match kind {
-        Kind::Sgd => asked.sgd,
-        Kind::Adam => asked.adam,
-        Kind::Kfac => None,
-    };
-    asked.or(defaults::learning_rate(args.task, kind))
+/// The optimizers' numbers: as asked for, else the defaults of the task.
+struct Tuned {
+    sgd: (f64, f64),
+    adam: f64,
+    damping: f64,
 }
 
-fn damping(args: &Args) -> f64 {
-    args.damping.unwrap_or(defaults::DAMPING)
-}
-
-fn optimizer<T: Scalar>(args: &Args, kind: Kind) -> Result<Box<dyn Optimizer<T, Mlp<T>>>, Failure> {
-    let rate = T::of(rate(args, kind).unwrap_or(0.0));
-    Ok(match kind {
-        Kind::Sgd => Box::new(Sgd::new(rate, T::of(defaults::MOMENTUM), MomentumKind::Nesterov)?),
-        Kind::Adam => Box::new(Adam::new(rate)?),
-        Kind::Kfac => {
-            let options = KfacOptions { lambda: damping(args), seed: args.seed, ..KfacOptions::default() };
-            Box::new(Kfac::new(options)?)
+impl Tuned {
+    fn new<T: Scalar>(args: &Args, problem: &Problem<T>) -> Self {
+        let (asked, inputs) = (args.lr.unwrap_or_default(), problem.net.inputs());
+        let (rate, momentum) = defaults::sgd(args.task, inputs);
+        Self {
+            sgd: (asked.sgd.unwrap_or(rate), momentum),
+            adam: asked.adam.unwrap_or(defaults::adam(args.task, inputs)),
+            damping: args.damping.unwrap_or(defaults::DAMPING),
         }
-    })
+    }
+
+    fn optimizer<T: Scalar>(&self, kind: Kind, seed: u64) -> Result<Box<dyn Optimizer<T, Mlp<T>>>, Failure> {
+        let (rate, momentum) = (T::of(self.sgd.0), T::of(self.sgd.1));
+        Ok(match kind {
+            Kind::Sgd => Box::new(Sgd::new(rate, momentum, MomentumKind::Nesterov)?),
+            Kind::Adam => Box::new(Adam::new(T::of(self.adam))?),
+            Kind::Kfac => Box::new(Kfac::new(KfacOptions { lambda: self.damping, seed, ..KfacOptions::default() })?),
+        })
+    }
 }
 
 /// Sends what happens to the log, to the progress line, and keeps it for table and plot.
