@@ -260,8 +260,12 @@ macro_rules! backend {
                 }
             }
 
+            fn potri_work(&self, _n: usize) -> (usize, usize) {
+                (0, 0) // LAPACK inverts in place
+            }
+
             fn potri(&self, threads: usize, mut l: MatMut<'_, $t>, work: MatMut<'_, $t>) -> Result<()> {
-                if check::potri(l.rb(), work.rb())? == 0 {
+                if check::potri(l.rb(), work.rb(), (0, 0))? == 0 {
                     return Ok(());
                 }
                 let (n, _, ldl) = dims(l.rb())?;

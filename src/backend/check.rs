@@ -55,13 +55,13 @@ pub fn potrf<T: Scalar>(a: MatRef<'_, T>) -> Result<usize> {
     Ok(n)
 }
 
-/// A square, finite lower triangle and an n x n scratch. Returns n.
+/// A square, finite lower triangle and a scratch of the shape that the backend asks for. Returns n.
 ///
 /// # Errors
 /// [`Error::Shape`], [`Error::NotFinite`].
-pub fn potri<T: Scalar>(l: MatRef<'_, T>, work: MatRef<'_, T>) -> Result<usize> {
+pub fn potri<T: Scalar>(l: MatRef<'_, T>, work: MatRef<'_, T>, needed: (usize, usize)) -> Result<usize> {
     let n = square("potri", l)?;
-    check_shape("potri", (n, n), work.shape())?;
+    check_shape("potri", needed, work.shape())?;
     finite_lower("potri", l)?;
     Ok(n)
 }

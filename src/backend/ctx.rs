@@ -232,8 +232,8 @@ impl<T: Scalar> Ctx<T> {
     /// # Errors
     /// As [`Backend::potri`].
     pub fn potri(&self, l: MatMut<'_, T>) -> Result<()> {
-        let n = l.nrows();
-        self.backend.potri(self.threads, l, self.scratch(n, n).as_mut())
+        let (rows, columns) = self.backend.potri_work(l.nrows());
+        self.backend.potri(self.threads, l, self.scratch(rows, columns).as_mut())
     }
 
     /// [`Backend::syevd`]: eigenvectors in place, eigenvalues ascending.

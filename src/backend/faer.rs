@@ -175,7 +175,7 @@ impl<T: Real> Backend<T> for Faer {
     }
 
     fn potri(&self, threads: usize, mut l: MatMut<'_, T>, mut work: MatMut<'_, T>) -> Result<()> {
-        if check::potri(l.rb(), work.rb())? == 0 {
+        if check::potri(l.rb(), work.rb(), (l.nrows(), l.nrows()))? == 0 {
             return Ok(());
         }
         blocked::invert(view_mut(work.rb_mut()), view(l.rb()), threads);

@@ -118,14 +118,20 @@ pub trait Backend<T: Scalar>: Debug + Send + Sync {
         self.trsm(threads, Side::Left, l, Op::Transpose, b)
     }
 
-    /// (L Lᵀ)⁻¹ in place of L (from [`Backend::potrf`]), both triangles written. `work` is n x n and overwritten.
+    /// Shape of the scratch that [`Backend::potri`] needs for an n x n factor.
+    fn potri_work(&self, n: usize) -> (usize, usize) {
+        (n, n)
+    }
+
+    /// (L Lᵀ)⁻¹ in place of L (from [`Backend::potrf`]), both triangles written. `work`, of the shape
+    /// [`Backend::potri_work`], is overwritten.
     /// 2n³/3 flops at best.
     ///
     /// # Errors
     /// [`Error::NotFinite`](crate::Error::NotFinite) when the inverse overflows,
     /// [`Error::Shape`](crate::Error::Shape).
     fn potri(&self, threads: usize, mut l: MatMut<'_, T>, mut work: MatMut<'_, T>) -> Result<()> {
-        check::potri(l.rb(), work.rb())?;
+        check::potri(l.rb(), work.rb(), self.potri_work(l.nrows()))?;
         work.fill(T::ZERO);
         for j in 0..work.ncols() {
             *work.at_mut(j, j) = T::ONE;
