@@ -2,51 +2,25 @@
 //!
 //! One test in a file of its own, since a global allocator belongs to the whole program; the counter is per thread.
 
+#[path = "common/counting_allocator.rs"]
+mod counting_allocator;
 mod curvature_support;
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
-
+use counting_allocator::{CountingAllocator, allocations};
 use curvature_support::conformance::damping;
 use curvature_support::{low_rank, random, spd};
 use pullback::curvature::{AnyCurvature, BlockDiagonal, Dense, Diagonal, Kronecker, KroneckerDamping, PiRule};
 use pullback::{Ctx, Curvature, DampedInverse, DampedSolver, HasDiagonal, LinearOperator, Mat, Scalar};
 
-struct Counting;
-
-thread_local! {
-    static ALLOCATIONS: Cell<usize> = const { Cell::new(0) };
-}
-
-fn count() {
-    // a thread that is being torn down has no counter left, and nothing to count
-    let _ = ALLOCATIONS.try_with(|n| n.set(n.get() + 1));
-}
-
-// SAFETY: every call goes unchanged to the system allocator; counting touches no memory of theirs.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        count();
-        unsafe { System.alloc(layout) }
-    }
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        unsafe { System.dealloc(pointer, layout) }
-    }
-    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        count();
-        unsafe { System.realloc(pointer, layout, size) }
-    }
-}
-
 #[global_allocator]
-static ALLOCATOR: Counting = Counting;
+static ALLOCATOR: CountingAllocator = CountingAllocator;
 
 /// Allocations of the second of two runs.
 fn second_run(mut run: impl FnMut()) -> usize {
     run();
-    let before = ALLOCATIONS.get();
+    let before = allocations();
     run();
-    ALLOCATIONS.get() - before
+    allocations() - before
 }
 
 fn quiet<T: Scalar, C>(name: &str, ctx: &Ctx<T>, c: &C)
@@ -57,7 +31,7 @@ where
     let (n, columns) = (c.dim(), 3);
     let solver = c.damped(ctx, damping(0.1)).unwrap();
     let (b, mut x, mut forms) = (random::<T>(n, columns, 1), Mat::zeros(n, columns), vec![T::ZERO; columns]);
-    let allocations = second_run(|| {
+    let count = second_run(|| {
         c.apply(ctx, b.as_ref(), x.as_mut()).unwrap();
         c.apply_add(ctx, T::ONE, b.as_ref(), x.as_mut()).unwrap();
         c.quadratic_form(ctx, b.as_ref(), &mut forms).unwrap();
@@ -67,7 +41,7 @@ where
         let column = b.as_ref().submatrix(0, 0, n, 1).unwrap();
         solver.solve(ctx, column, x.as_mut().submatrix(0, 1, n, 1).unwrap()).unwrap();
     });
-    assert_eq!(allocations, 0, "{name} on {} in {}", ctx.backend().name(), T::NAME);
+    assert_eq!(count, 0, "{name} on {} in {}", ctx.backend().name(), T::NAME);
 }
 
 fn every_kind<T: Scalar>(ctx: &Ctx<T>) {
@@ -90,14 +64,14 @@ fn every_kind<T: Scalar>(ctx: &Ctx<T>) {
     for c in [kron(KroneckerDamping::Exact), kron(split)] {
         let inverse = c.damped(ctx, damping(0.1)).unwrap();
         let (v, mut out) = (random::<T>(5, 9, 5), Mat::zeros(5, 9));
-        let allocations = second_run(|| {
+        let count = second_run(|| {
             inverse.precondition_matrix(ctx, v.as_ref(), out.as_mut()).unwrap();
             inverse.precondition_in_place(ctx, out.as_mut()).unwrap();
             inverse.redamp(damping(0.5)).map(drop).unwrap_or_default();
         });
         // the refusal of a factored inverse formats its reason
         let refusals = usize::from(inverse.pi().is_some());
-        assert!(allocations <= refusals, "{allocations} on {}", ctx.backend().name());
+        assert!(count <= refusals, "{count} on {}", ctx.backend().name());
     }
 }
 

@@ -2,53 +2,26 @@
 //!
 //! The reference and faer backends are counted through the global allocator; a native BLAS allocates on its own side.
 
+#[path = "common/counting_allocator.rs"]
+mod counting_allocator;
 mod nn_fixture;
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
-
+use counting_allocator::{CountingAllocator, allocations};
 use nn_fixture::{LOSSES, Random, case};
 use pullback::nn::{Activation, Batch, GgnOperator, HessianOperator, Reduction};
 use pullback::optim::{CaptureSink, FisherKind, LayeredObjective, Objective};
 use pullback::testing::contexts;
 use pullback::{Ctx, LinearOperator, Mat, MatMut, MatRef, Result, Scalar};
 
-/// Counts what this thread asks of the system allocator.
-struct Counting;
-
-thread_local! {
-    static CALLS: Cell<usize> = const { Cell::new(0) };
-}
-
-fn count() {
-    // the thread-local may be gone while the thread ends
-    let _ = CALLS.try_with(|calls| calls.set(calls.get() + 1));
-}
-
-// SAFETY: every call goes to the system allocator unchanged.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        count();
-        unsafe { System.alloc(layout) }
-    }
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        unsafe { System.dealloc(pointer, layout) }
-    }
-    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        count();
-        unsafe { System.realloc(pointer, layout, size) }
-    }
-}
-
 #[global_allocator]
-static ALLOCATOR: Counting = Counting;
+static ALLOCATOR: CountingAllocator = CountingAllocator;
 
 /// What the second of two equal calls allocates.
 fn warm(mut work: impl FnMut()) -> usize {
     work();
-    let before = CALLS.get();
+    let before = allocations();
     work();
-    CALLS.get() - before
+    allocations() - before
 }
 
 /// Takes everything and keeps nothing.

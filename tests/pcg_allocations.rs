@@ -1,55 +1,29 @@
 //! Conjugate gradient allocates nothing after a first call.
 
 mod cg_support;
+#[path = "common/counting_allocator.rs"]
+mod counting_allocator;
 
 use cg_support::*;
+use counting_allocator::{CountingAllocator, allocations};
 use pullback::curvature::{Curvature, DampedSolver, Damping, Definiteness, MatrixFree};
 use pullback::krylov::{CgOptions, CgReport, StallRule, pcg_into};
 use pullback::linop::Identity;
 use pullback::{Ctx, Mat, Preconditioner, Scalar};
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
-
-/// Counts what this thread asks of the system allocator.
-struct Counting;
-
-thread_local! {
-    static CALLS: Cell<usize> = const { Cell::new(0) };
-}
-
-fn count() {
-    // the thread-local may be gone while the thread ends
-    let _ = CALLS.try_with(|calls| calls.set(calls.get() + 1));
-}
-
-// SAFETY: every call goes to the system allocator unchanged.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        count();
-        unsafe { System.alloc(layout) }
-    }
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        unsafe { System.dealloc(pointer, layout) }
-    }
-    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        count();
-        unsafe { System.realloc(pointer, layout, size) }
-    }
-}
 
 #[global_allocator]
-static ALLOCATOR: Counting = Counting;
+static ALLOCATOR: CountingAllocator = CountingAllocator;
 
-fn allocations(work: impl FnOnce()) -> usize {
-    let before = CALLS.get();
+fn allocations_of(work: impl FnOnce()) -> usize {
+    let before = allocations();
     work();
-    CALLS.get() - before
+    allocations() - before
 }
 
 #[test]
 fn the_counter_counts() {
-    assert_eq!(allocations(|| drop(std::hint::black_box(vec![1u8; 100]))), 1);
-    assert_eq!(allocations(|| ()), 0);
+    assert_eq!(allocations_of(|| drop(std::hint::black_box(vec![1u8; 100]))), 1);
+    assert_eq!(allocations_of(|| ()), 0);
 }
 
 fn second_call_allocates_nothing<T: Scalar>(ctx: &Ctx<T>, a: &Mat<f64>, m_inv: Option<&dyn Preconditioner<T>>) {
@@ -64,8 +38,8 @@ fn second_call_allocates_nothing<T: Scalar>(ctx: &Ctx<T>, a: &Mat<f64>, m_inv: O
         pcg_into(ctx, &a, m_inv, b.as_ref(), x.as_mut(), &options, &mut report).unwrap();
         stops.push((report.stop(), report.iterations()));
     };
-    assert!(allocations(|| solve(&mut x)) > 0, "the first call fills the pool");
-    assert_eq!(allocations(|| solve(&mut x)), 0, "{}", ctx.backend().name());
+    assert!(allocations_of(|| solve(&mut x)) > 0, "the first call fills the pool");
+    assert_eq!(allocations_of(|| solve(&mut x)), 0, "{}", ctx.backend().name());
     assert_eq!(stops[0], stops[1]);
 }
 
@@ -94,6 +68,6 @@ fn a_second_matrix_free_solve_allocates_nothing() {
     let mut solve = || {
         solver.solve(&ctx, b.as_ref(), x.as_mut()).unwrap();
     };
-    assert!(allocations(&mut solve) > 0);
-    assert_eq!(allocations(&mut solve), 0);
+    assert!(allocations_of(&mut solve) > 0);
+    assert_eq!(allocations_of(&mut solve), 0);
 }

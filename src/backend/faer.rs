@@ -16,6 +16,7 @@ use faer::linalg::{evd, matmul};
 use faer::mat::AsMatMut;
 use faer::{Accum, Par, Spec};
 
+use super::reference::scale;
 use super::{Backend, check};
 use crate::error::{Error, Result};
 use crate::mat::{MatMut, MatRef, Op, Side};
@@ -86,15 +87,6 @@ fn with_stack<R>(need: StackReq, f: impl FnOnce(&mut MemStack) -> R) -> R {
     let result = f(MemStack::new(&mut buffer));
     BUFFER.set(Some(buffer));
     result
-}
-
-/// c ← β c, without reading c when β = 0.
-fn scale<T: Scalar>(beta: T, c: &mut [T]) {
-    if beta == T::ZERO {
-        c.fill(T::ZERO);
-    } else if beta != T::ONE {
-        c.iter_mut().for_each(|c| *c *= beta);
-    }
 }
 
 impl<T: Real> Backend<T> for Faer {

@@ -31,7 +31,7 @@ fn dot<T: Scalar>(x: &[T], y: &[T]) -> T {
 }
 
 /// `y ← β y`, without reading y when β = 0.
-fn scale<T: Scalar>(beta: T, y: &mut [T]) {
+pub(super) fn scale<T: Scalar>(beta: T, y: &mut [T]) {
     if beta == T::ZERO {
         y.fill(T::ZERO);
     } else if beta != T::ONE {
