@@ -241,27 +241,33 @@ fn limit(n: usize, kappa: f64) -> f64 {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(12))]
+    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
 
     #[test]
     fn second_order_updates_commute_with_affine_changes(seed in 0u64..1000, change in 0u64..1000) {
+        let mut tried = 0;
         for loss in [Loss::SquaredError, Loss::BernoulliCrossEntropy] {
             let p = tanh_net(loss, seed);
             for m in [Method::GaussNewton, Method::NaturalGradient, Method::Kfac] {
                 let (drift, kappa) = drift(m, &p, changes(&p.net, change, false));
-                prop_assume!(kappa < SINGULAR);
-                prop_assert!(drift <= limit(p.theta.len(), kappa), "{m:?} {loss:?}: {drift:e}, condition {kappa:e}");
+                if kappa < SINGULAR {
+                    tried += 1;
+                    prop_assert!(drift <= limit(p.theta.len(), kappa), "{m:?} {loss:?}: {drift:e}, condition {kappa:e}");
+                }
             }
         }
+        prop_assume!(tried > 0);
     }
 
     /// The negative control and its counterpart: gradient descent fails the law, unless the change is rigid.
     #[test]
     fn gradient_descent_commutes_with_rigid_changes_only(seed in 0u64..1000, change in 0u64..1000) {
         let p = tanh_net(Loss::SquaredError, seed);
-        let (rigid, _) = drift(Method::GradientDescent, &p, changes(&p.net, change, true));
+        let (rigid, kappa) = drift(Method::GradientDescent, &p, changes(&p.net, change, true));
+        prop_assume!(kappa < SINGULAR);
         prop_assert!(rigid <= limit(p.theta.len(), 1e2), "{rigid:e}");
-        let (affine, _) = drift(Method::GradientDescent, &p, changes(&p.net, change, false));
+        let (affine, kappa) = drift(Method::GradientDescent, &p, changes(&p.net, change, false));
+        prop_assume!(kappa < SINGULAR);
         prop_assert!(affine > 1e-2, "{affine:e}");
     }
 }

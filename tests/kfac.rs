@@ -155,6 +155,7 @@ fn a_step_that_raises_the_loss_is_taken_back_bit_for_bit() {
     assert!(report.rejected && report.loss_after.unwrap() > report.loss_before);
     assert_eq!(p.theta, start);
     assert_eq!(kfac.lambda(), 2e-3);
+    assert!(kfac.last_update().unwrap().iter().all(|&u| u == 0.0), "the momentum restarts from zero");
     // the control: without rejection the same step is kept
     let mut kfac: Optim = Kfac::new(huge_steps(Rejection::Never)).unwrap();
     let report = kfac.step(&ctx, &p.net, &mut p.theta, &p.batch).unwrap();
