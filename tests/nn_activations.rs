@@ -1,6 +1,7 @@
 //! Claim: activations over matrices equal std's functions to the few ulps that src/nn/elementary.rs states, on every
 //! vector length, leading dimension and thread count; derivatives taken from the activation value equal the analytic
 //! ones; infinities and NaN go where they must.
+#![cfg(feature = "nn")]
 
 mod nn_fixture;
 

@@ -1,6 +1,7 @@
 //! Claim: after a warm-up call the passes of the MLP harness allocate nothing on one thread.
 //!
 //! The reference and faer backends are counted through the global allocator; a native BLAS allocates on its own side.
+#![cfg(feature = "nn")]
 
 #[path = "common/counting_allocator.rs"]
 mod counting_allocator;

@@ -2,6 +2,7 @@
 //! all output directions; A ⊗ S has the weights that make it the Gauss-Newton block where that is exact (one case;
 //! deep linear networks with squared error); the empirical kind is something else; draws can be replayed and do not
 //! depend on threads.
+#![cfg(feature = "nn")]
 
 mod nn_fixture;
 

@@ -3,6 +3,7 @@
 //!
 //! A central difference of step h has the error h² |f'''| / 6 + ε |f| c / h. With h = ε^(1/3) both terms are of the
 //! order ε^(2/3), and the bound below is h² (M₃ / 6 + c |f|).
+#![cfg(feature = "nn")]
 
 mod nn_fixture;
 

@@ -1,6 +1,7 @@
 //! Claim: initial parameters have the counts and moments of their scheme, and depend on the seed alone.
 //!
 //! Moments of N samples are held to z standard errors with z = 6: a false alarm has probability below 2e-9 a check.
+#![cfg(feature = "nn")]
 
 use pullback::nn::{Activation, Init, Mlp};
 use pullback::optim::Objective;

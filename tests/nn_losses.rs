@@ -1,4 +1,5 @@
 //! Claim: each loss has the value, gradient, Hessian and square root of its formula, in the tails too.
+#![cfg(feature = "nn")]
 
 mod nn_fixture;
 

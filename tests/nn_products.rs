@@ -4,6 +4,7 @@
 //! J is formed from `jvp` and held against central differences of the outputs; G against Jᵀ H_z J with H_z from std's
 //! functions; H against central differences of gradients. Differences have the error bound that tests/nn_gradients.rs
 //! derives: h² (M₃ / 6 + c), h = ε^(1/3).
+#![cfg(feature = "nn")]
 
 mod nn_fixture;
 
