@@ -24,7 +24,7 @@ pub fn table(ends: &[End]) -> String {
             &last[1],
         ]);
     }
-    text += "train and test error: squared error of a case, summed over its outputs, mean over cases\n";
+    text += "errors: squared error of a case, summed over its outputs, mean over cases\n";
     for end in ends {
         if let Some(error) = &end.error {
             text += &format!("{} stopped early: {error}\n", end.optimizer);
