@@ -72,7 +72,7 @@ fn interval(label: &str, costs: &KfacCosts, batch: usize, limit: f64) {
 pub fn print(m: &Measured) {
     println!("{}, {}, {} thread(s), batch {}; roof {:.1} GFLOP/s", m.backend, m.dtype, m.threads, m.batch, m.roof);
     println!("stats: syrk of both factors; upd: update of one gradient; λ: another damping");
-    println!("GF/s of eigen are nominal (9n³ flops): deflation skips a part, so it may pass the roof");
+    println!("eigen: nominal 9n³ flops; deflation skips some, so it may pass the roof");
     row("layer", "", COLUMNS.iter().map(|(name, _)| (*name).to_owned()));
     for l in &m.layers {
         let timings: Vec<Timing> = COLUMNS.iter().map(|(_, part)| part(l)).collect();
