@@ -19,11 +19,11 @@
 use super::kfac_options::{GammaRule, KfacOptions, Rejection, StepRule};
 use super::{
     IterateAverage, KfacPreconditioner, LayeredObjective, LevenbergMarquardt, ModelDamping, Optimizer, Passes,
-    PreconditionerOptions, QuadraticModel, StepReport, SubspaceStep, dot,
+    PreconditionerOptions, QuadraticModel, StepReport, SubspaceStep, dot, finite_loss,
 };
 use crate::backend::{Ctx, check};
 use crate::curvature::Damping;
-use crate::error::{Error, Result, check_len};
+use crate::error::{Result, check_len};
 use crate::mat::Mat;
 use crate::scalar::Scalar;
 
@@ -60,7 +60,7 @@ struct Proposal {
 
 impl<T: Scalar, W> Kfac<T, W> {
     /// # Errors
-    /// [`Error::InvalidParameter`] for options outside their domain.
+    /// [`Error::InvalidParameter`](crate::Error::InvalidParameter) for options outside their domain.
     pub fn new(options: KfacOptions<T>) -> Result<Self> {
         options.validate()?;
         let (omega, min, max) =
@@ -134,10 +134,6 @@ impl<T: Scalar, W> Kfac<T, W> {
     }
 }
 
-fn finite_loss<T: Scalar>(loss: T) -> Result<T> {
-    if loss.is_finite() { Ok(loss) } else { Err(Error::NotFinite { op: "loss" }) }
-}
-
 impl<T: Scalar, W> State<T, W> {
     fn update_statistics<O: LayeredObjective<T, Workspace = W>>(
         &mut self,
@@ -199,7 +195,8 @@ impl<T: Scalar, W> State<T, W> {
             model.slope[i] = dot(&self.gradient, vi);
             for (j, vj) in vectors.iter().enumerate() {
                 model.gram[i][j] = gram[(i, j)].f64();
-                model.inner[i][j] = dot(vi, vj);
+                // symmetric: each product of n-vectors once
+                model.inner[i][j] = if j < i { model.inner[j][i] } else { dot(vi, vj) };
             }
         }
         Ok(model)

@@ -42,6 +42,11 @@ pub trait Optimizer<T: Scalar, O: Objective<T> + ?Sized> {
     fn step(&mut self, ctx: &Ctx<T>, objective: &O, theta: &mut [T], batch: &O::Batch) -> Result<StepReport<T>>;
 }
 
+/// The loss, or the error that it is not finite.
+fn finite_loss<T: Scalar>(loss: T) -> Result<T> {
+    if loss.is_finite() { Ok(loss) } else { Err(Error::NotFinite { op: "loss" }) }
+}
+
 /// Loss and gradient at θ, both finite.
 fn take_gradient<T: Scalar, O: Objective<T> + ?Sized>(
     ctx: &Ctx<T>,
@@ -52,10 +57,7 @@ fn take_gradient<T: Scalar, O: Objective<T> + ?Sized>(
 ) -> Result<T> {
     check_len("theta", objective.layout().len(), theta.len())?;
     gradient.resize(theta.len(), T::ZERO);
-    let loss = objective.loss_grad(ctx, theta, batch, gradient)?;
-    if !loss.is_finite() {
-        return Err(Error::NotFinite { op: "loss" });
-    }
+    let loss = finite_loss(objective.loss_grad(ctx, theta, batch, gradient)?)?;
     check::finite_slice("gradient", gradient)?;
     Ok(loss)
 }

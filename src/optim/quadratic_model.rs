@@ -36,6 +36,11 @@ pub struct SubspaceStep {
 }
 
 impl QuadraticModel {
+    /// B = Vᵀ(G + (λ+η)I)V at (i, j).
+    fn damped(&self, i: usize, j: usize) -> f64 {
+        self.gram[i][j] + (self.l2 + self.lambda) * self.inner[i][j]
+    }
+
     /// M(α d + μ δ₀), with ½ λ ‖δ‖² or without.
     pub fn change(&self, step: SubspaceStep, with_damping: bool) -> f64 {
         let w = [step.alpha, step.momentum];
@@ -56,9 +61,7 @@ impl QuadraticModel {
     /// out. `None` when even the one-dimensional model has no minimum (a zero direction, or numbers that are not
     /// finite).
     pub fn minimize(&self, noise: f64) -> Option<SubspaceStep> {
-        let shift = self.l2 + self.lambda;
-        let b = |i: usize, j: usize| self.gram[i][j] + shift * self.inner[i][j];
-        let (b00, b01, b11) = (b(0, 0), b(0, 1), b(1, 1));
+        let (b00, b01, b11) = (self.damped(0, 0), self.damped(0, 1), self.damped(1, 1));
         if !(b00 > 0.0 && b00.is_finite() && self.slope[0].is_finite()) {
             return None;
         }
@@ -75,9 +78,7 @@ impl QuadraticModel {
 
     /// The best α for a given μ.
     pub fn minimize_alpha(&self, momentum: f64) -> Option<SubspaceStep> {
-        let shift = self.l2 + self.lambda;
-        let b00 = self.gram[0][0] + shift * self.inner[0][0];
-        let b01 = self.gram[0][1] + shift * self.inner[0][1];
+        let (b00, b01) = (self.damped(0, 0), self.damped(0, 1));
         (b00 > 0.0 && b00.is_finite())
             .then(|| SubspaceStep { alpha: -(self.slope[0] + b01 * momentum) / b00, momentum })
     }
