@@ -10,7 +10,7 @@
 //!
 //! | module | what |
 //! |---|---|
-//! | [`error`], [`scalar`], [`mat`] | one error type; `f32` and `f64`; column-major matrices and views |
+//! | [`error`], [`scalar`], [`random`], [`mat`] | one error type; `f32` and `f64`; seeded draws; column-major matrices and views |
 //! | [`backend`] | dense kernels behind one trait: reference loops, faer, BLAS/LAPACK; [`Ctx`] = backend + scratch + threads |
 //! | [`factor`] | Cholesky, symmetric eigendecomposition, LU, as values |
 //! | [`linop`] | operators on blocks of vectors, known by their products |
@@ -75,6 +75,7 @@ pub mod mat;
 #[cfg(feature = "nn")]
 pub mod nn;
 pub mod optim;
+pub mod random;
 pub mod scalar;
 pub mod stats;
 pub mod testing;

@@ -8,9 +8,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Lowest first. `testing` is a side leaf: it may use everything, and only tests may use it.
-const LAYERS: [&str; 13] = [
+const LAYERS: [&str; 14] = [
     "error",
     "scalar",
+    "random",
     "mat",
     "backend",
     "factor",

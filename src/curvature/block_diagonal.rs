@@ -10,7 +10,7 @@
 
 use std::marker::PhantomData;
 
-use super::{Curvature, DampedSolver, Damping, Definiteness, Fidelity, SolveReport};
+use super::{Curvature, DampedSolver, Damping, Definiteness, Fidelity, SolvePath, SolveReport};
 use crate::backend::Ctx;
 use crate::error::{Result, check_len};
 use crate::linop::{HasDiagonal, LinearOperator, Preconditioner, SelfAdjoint};
@@ -170,6 +170,10 @@ impl<T: Scalar, D: DampedSolver<T>> DampedSolver<T> for BlockDiagonalInverse<T, 
     /// The worst of the blocks; exact without blocks.
     fn fidelity(&self) -> Fidelity {
         self.blocks.iter().map(D::fidelity).max().unwrap_or(Fidelity::Exact)
+    }
+
+    fn path(&self) -> SolvePath {
+        SolvePath::Blocks
     }
 
     fn solve_into(&self, ctx: &Ctx<T>, b: MatRef<'_, T>, x: MatMut<'_, T>) -> Result<SolveReport> {

@@ -7,7 +7,7 @@
 //! Laws        tests/curvatures.rs, tests/descent.rs.
 //! Reference   G. H. Golub, C. F. Van Loan, Matrix Computations, 4th ed., section 4.2.
 
-use super::{Curvature, DampedSolver, Damping, Definiteness, Fidelity, SolveReport};
+use super::{Curvature, DampedSolver, Damping, Definiteness, Fidelity, SolvePath, SolveReport};
 use crate::backend::{Ctx, check};
 use crate::error::Result;
 use crate::factor::Cholesky;
@@ -135,6 +135,10 @@ impl<T: Scalar> DampedSolver<T> for DenseInverse<T> {
 
     fn fidelity(&self) -> Fidelity {
         Fidelity::Exact
+    }
+
+    fn path(&self) -> SolvePath {
+        SolvePath::Cholesky
     }
 
     fn solve_into(&self, ctx: &Ctx<T>, b: MatRef<'_, T>, x: MatMut<'_, T>) -> Result<SolveReport> {

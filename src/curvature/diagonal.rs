@@ -8,7 +8,7 @@
 //! Reference   S. Becker, Y. LeCun, Improving the convergence of back-propagation learning with second-order methods,
 //!             1988 (diagonal curvature as the simplest preconditioner).
 
-use super::{Curvature, DampedSolver, Damping, Definiteness, Fidelity, SolveReport};
+use super::{Curvature, DampedSolver, Damping, Definiteness, Fidelity, SolvePath, SolveReport};
 use crate::backend::{Ctx, check};
 use crate::error::{Error, Result, check_len};
 use crate::linop::{HasDiagonal, LinearOperator, Preconditioner, SelfAdjoint};
@@ -139,6 +139,10 @@ impl<T: Scalar> DampedSolver<T> for DiagonalInverse<T> {
 
     fn fidelity(&self) -> Fidelity {
         Fidelity::Exact
+    }
+
+    fn path(&self) -> SolvePath {
+        SolvePath::Elementwise
     }
 
     fn solve_into(&self, ctx: &Ctx<T>, b: MatRef<'_, T>, x: MatMut<'_, T>) -> Result<SolveReport> {

@@ -12,7 +12,7 @@
 //! Reference   J. Martens, R. Grosse, Optimizing neural networks with Kronecker-factored approximate curvature, 2015,
 //!             section 6.3.
 
-use super::{DampedSolver, Damping, Fidelity, KroneckerDamping, PiRule, SolveReport};
+use super::{DampedSolver, Damping, Fidelity, KroneckerDamping, PiRule, SolvePath, SolveReport};
 use crate::backend::{Ctx, check};
 use crate::error::{Error, Result};
 use crate::factor::Cholesky;
@@ -278,6 +278,13 @@ impl<T: Scalar> DampedSolver<T> for KroneckerInverse<T> {
         match self.parts {
             Parts::Exact(_) => Fidelity::Exact,
             Parts::Factored { .. } => Fidelity::Factored,
+        }
+    }
+
+    fn path(&self) -> SolvePath {
+        match self.parts {
+            Parts::Exact(_) => SolvePath::Eigen,
+            Parts::Factored { .. } => SolvePath::FactoredCholesky,
         }
     }
 

@@ -11,7 +11,7 @@
 use std::fmt::Debug;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::{Curvature, DampedSolver, Damping, Definiteness, Fidelity, SolveReport};
+use super::{Curvature, DampedSolver, Damping, Definiteness, Fidelity, SolvePath, SolveReport};
 use crate::backend::Ctx;
 use crate::error::{Result, check_shape};
 use crate::krylov::{CgOptions, CgReport, CgStart, pcg_into};
@@ -179,6 +179,10 @@ impl<T: Scalar, A: SelfAdjoint<T>> DampedSolver<T> for MatrixFreeSolver<T, A> {
 
     fn fidelity(&self) -> Fidelity {
         Fidelity::Iterative
+    }
+
+    fn path(&self) -> SolvePath {
+        SolvePath::ConjugateGradient
     }
 
     fn solve_into(&self, ctx: &Ctx<T>, b: MatRef<'_, T>, x: MatMut<'_, T>) -> Result<SolveReport> {

@@ -15,6 +15,7 @@
 
 mod any;
 mod block_diagonal;
+mod capability;
 mod dense;
 mod diagonal;
 mod kronecker;
@@ -24,6 +25,9 @@ mod pi;
 
 pub use any::AnyCurvature;
 pub use block_diagonal::{BlockDiagonal, BlockDiagonalInverse};
+pub use capability::{
+    HasFrobeniusNorm, HasInverseSquareRoot, HasLogDeterminant, HasSquareRoot, HasTrace, sample_normal,
+};
 pub use dense::{Dense, DenseInverse};
 pub use diagonal::{Diagonal, DiagonalInverse};
 pub use kronecker::{Kronecker, KroneckerDamping};
@@ -82,6 +86,55 @@ pub enum Fidelity {
     Iterative,
 }
 
+/// The algorithm behind a solver.
+#[non_exhaustive]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum SolvePath {
+    /// Not stated by the implementor.
+    #[default]
+    Unstated,
+    /// Division by a diagonal.
+    Elementwise,
+    /// A Cholesky factorization of the whole damped matrix.
+    Cholesky,
+    /// An eigendecomposition, λ added to the eigenvalues.
+    Eigen,
+    /// Cholesky factorizations of the damped factors of a Kronecker product.
+    FactoredCholesky,
+    /// A small system of the order of the rank, by the Woodbury identity.
+    Woodbury,
+    /// The parameter-space system JᵀJ + λI (P x P).
+    Primal,
+    /// The sample-space system J Jᵀ + λI (N x N).
+    Kernel,
+    /// The block-tridiagonal recursion.
+    Tridiagonal,
+    /// Block by block, each on its own path.
+    Blocks,
+    /// Conjugate gradient on the damped matrix.
+    ConjugateGradient,
+    /// LSMR on the damped least-squares problem.
+    Lsmr,
+}
+
+/// What had to be done to factor a matrix that plain Cholesky refused.
+#[non_exhaustive]
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub enum Recovery {
+    /// Nothing: the first attempt succeeded.
+    #[default]
+    None,
+    /// The factorization was repeated in a higher precision.
+    HigherPrecision,
+    /// Eigenvalues of the damped matrix below `floor` were raised to it.
+    ClippedSpectrum {
+        /// How many.
+        count: usize,
+        /// The value they were raised to.
+        floor: f64,
+    },
+}
+
 /// How a solve went.
 #[derive(Debug, Clone, PartialEq)]
 pub enum SolveReport {
@@ -138,6 +191,16 @@ pub trait DampedSolver<T: Scalar>: Send + Sync {
     /// Which system is solved, and how well.
     fn fidelity(&self) -> Fidelity;
 
+    /// The algorithm; state it, so that a certificate can name it.
+    fn path(&self) -> SolvePath {
+        SolvePath::Unstated
+    }
+
+    /// What the factorization needed beyond a first attempt.
+    fn recovery(&self) -> Recovery {
+        Recovery::None
+    }
+
     /// Kernel of [`DampedSolver::solve`]; shapes are already valid, X's old contents must not be read.
     ///
     /// # Errors
@@ -190,6 +253,12 @@ macro_rules! forward {
             }
             fn fidelity(&self) -> Fidelity {
                 (**self).fidelity()
+            }
+            fn path(&self) -> SolvePath {
+                (**self).path()
+            }
+            fn recovery(&self) -> Recovery {
+                (**self).recovery()
             }
             fn solve_into(&self, ctx: &Ctx<T>, b: MatRef<'_, T>, x: MatMut<'_, T>) -> Result<SolveReport> {
                 (**self).solve_into(ctx, b, x)

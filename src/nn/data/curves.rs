@@ -17,10 +17,10 @@
 //! Cost        about 10⁴ flops an image, one 34 x 34 scratch canvas a call.
 //! Laws        tests/data_sets.rs (statistics of 20,000 images; the slow one: `cargo test --release --test data_sets -- --ignored`).
 
-use super::draws::Draws;
 use super::{Dataset, Targets};
 use crate::error::{Result, check_len};
 use crate::mat::Mat;
+use crate::random::Draws;
 use crate::scalar::Scalar;
 
 /// Width and height of an image.

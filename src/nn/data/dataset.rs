@@ -1,9 +1,9 @@
 //! [`Dataset`]: inputs and targets, one case per column.
 
-use super::draws::Draws;
 use super::{Scaling, Standardization};
 use crate::error::{Error, Result, check_shape};
 use crate::mat::{Mat, MatMut, MatRef};
+use crate::random::Draws;
 use crate::scalar::Scalar;
 
 /// What a network is to predict from the inputs.

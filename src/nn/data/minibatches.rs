@@ -3,8 +3,8 @@
 //! Cost        n swaps an epoch, no allocation after construction.
 //! Laws        tests/data_sets.rs.
 
-use super::draws::Draws;
 use crate::error::{Error, Result};
+use crate::random::Draws;
 
 /// What happens to the n mod b cases at the end of an epoch which do not fill a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]

@@ -13,7 +13,6 @@ pub mod csv;
 pub mod curves;
 mod dataset;
 pub mod digits;
-mod draws;
 pub mod idx;
 mod minibatches;
 mod source;

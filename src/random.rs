@@ -16,7 +16,15 @@ fn mix(x: u64) -> u64 {
 }
 
 /// One stream of draws.
-pub(super) struct Draws {
+///
+/// ```
+/// use pullback::random::Draws;
+/// let (mut one, mut same) = (Draws::new(7, 0), Draws::new(7, 0));
+/// assert_eq!(one.normal(), same.normal());
+/// assert_eq!(one.sign().abs(), 1.0);
+/// ```
+#[derive(Debug, Clone)]
+pub struct Draws {
     key: u64,
     count: u64,
 }
@@ -24,23 +32,36 @@ pub(super) struct Draws {
 impl Draws {
     /// Stream `index` of `seed`. The seed is mixed before the index is added, so that neighbouring seeds and indices
     /// have unrelated streams.
-    pub(super) fn new(seed: u64, index: u64) -> Self {
+    pub fn new(seed: u64, index: u64) -> Self {
         let key = mix(mix(seed.wrapping_add(GOLDEN)).wrapping_add(index.wrapping_mul(GOLDEN)));
         Self { key, count: 0 }
     }
 
-    pub(super) fn bits(&mut self) -> u64 {
+    /// 64 random bits.
+    pub fn bits(&mut self) -> u64 {
         self.count += 1;
         mix(self.key.wrapping_add(self.count.wrapping_mul(GOLDEN)))
     }
 
     /// Uniform in [0, 1), a multiple of 2⁻⁵³.
-    pub(super) fn unit(&mut self) -> f64 {
+    pub fn unit(&mut self) -> f64 {
         (self.bits() >> 11) as f64 * (1.0 / (1u64 << 53) as f64)
     }
 
+    /// Standard normal, by the cosine half of the Box-Muller transform: two draws each.
+    pub fn normal(&mut self) -> f64 {
+        // 1 - unit is in (0, 1], so the logarithm is finite
+        let radius = (-2.0 * (1.0 - self.unit()).ln()).sqrt();
+        radius * (std::f64::consts::TAU * self.unit()).cos()
+    }
+
+    /// 1 or -1, equally likely (Rademacher).
+    pub fn sign(&mut self) -> f64 {
+        if self.bits() >> 63 == 0 { 1.0 } else { -1.0 }
+    }
+
     /// Uniform in 0..n, n > 0, without bias (multiply and reject).
-    pub(super) fn below(&mut self, n: usize) -> usize {
+    pub fn below(&mut self, n: usize) -> usize {
         let n = n as u64;
         let reject_below = n.wrapping_neg() % n;
         loop {
@@ -52,7 +73,7 @@ impl Draws {
     }
 
     /// Shuffles in place; every order is equally likely.
-    pub(super) fn shuffle(&mut self, items: &mut [usize]) {
+    pub fn shuffle(&mut self, items: &mut [usize]) {
         for last in (1..items.len()).rev() {
             items.swap(last, self.below(last + 1));
         }
@@ -76,6 +97,21 @@ mod tests {
                 assert!(a.iter().all(|x| !b.contains(x)));
             }
         }
+    }
+
+    #[test]
+    fn normals_and_signs_have_their_moments() {
+        // five deviations of each sample moment: mean, variance, fourth moment, and the mean of the signs
+        let count = 100_000;
+        let mut stream = Draws::new(5, 1);
+        let draws: Vec<f64> = (0..count).map(|_| stream.normal()).collect();
+        let moment = |k: i32| draws.iter().map(|x| x.powi(k)).sum::<f64>() / count as f64;
+        let deviation = |variance: f64| 5.0 * (variance / count as f64).sqrt();
+        assert!(moment(1).abs() <= deviation(1.0));
+        assert!((moment(2) - 1.0).abs() <= deviation(2.0));
+        assert!((moment(4) - 3.0).abs() <= deviation(96.0));
+        let signs: f64 = (0..count).map(|_| stream.sign()).sum::<f64>() / count as f64;
+        assert!(signs.abs() <= deviation(1.0));
     }
 
     #[test]
