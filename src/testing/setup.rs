@@ -73,7 +73,7 @@ macro_rules! conformance {
         mod $name {
             #[allow(unused_imports)]
             use super::*;
-            fn suite<$t: $crate::Scalar>($setup: &$crate::testing::Setup<$t>) -> $crate::testing::Report $body
+            fn suite<$t: $crate::scalar::Scalar>($setup: &$crate::testing::Setup<$t>) -> $crate::testing::Report $body
             mod single {
                 $crate::conformance_on_each_backend!(f32);
             }
