@@ -78,6 +78,7 @@ pub mod optim;
 pub mod random;
 pub mod scalar;
 pub mod stats;
+#[cfg(feature = "testing")]
 pub mod testing;
 
 pub use backend::{Backend, Ctx};

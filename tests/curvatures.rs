@@ -1,5 +1,5 @@
-//! The contract of every direct curvature, by one conformance function over (kind, backend, scalar), and the agreement
-//! of all kinds on the same matrix.
+//! Every curvature against the conformance suite, one test for each (kind, scalar, backend), and the agreement of all
+//! kinds on the same matrix.
 //!
 //! A bound is `tolerance(n, κ)` times the norms of the operands, κ being that of the damped matrix at hand.
 
@@ -7,7 +7,7 @@ mod curvature_support;
 
 use std::sync::Arc;
 
-use curvature_support::conformance::{Claim, conforms, damping, diagonal_agrees, factored_system};
+use curvature_support::conformance::{damping, factored_system};
 use curvature_support::*;
 use pullback::curvature::{
     AnyCurvature, BlockDiagonal, Definiteness, Dense, Diagonal, Kronecker, KroneckerDamping, MatrixFree, PiRule,
@@ -15,97 +15,123 @@ use pullback::curvature::{
 };
 use pullback::krylov::CgStop;
 use pullback::linop::SymmetricDense;
-use pullback::testing::{contexts, tolerance};
-use pullback::{Ctx, Curvature, DampedSolver, Damping, Error, Mat, Scalar};
+use pullback::testing::{Claim, Report, Setup, capability, contexts, curvature, tolerance};
+use pullback::{Ctx, Curvature, DampedSolver, Damping, Error, Mat, Scalar, conformance};
 
 fn factored<T>() -> KroneckerDamping<T> {
     KroneckerDamping::Factored { pi: PiRule::Trace }
 }
 
-fn plain_kinds<T: Scalar>() {
-    for n in [0, 1, 2, 3, 31, 33, 64, 129] {
-        let d = random::<T>(n, 1, 5).map(|x| x.abs());
-        let diagonal = Diagonal::new(d.as_slice().to_vec()).unwrap();
-        conforms(&Claim::exact("diagonal", Mat::from_diagonal(d.as_slice()).cast()), &diagonal);
-        diagonal_agrees(&diagonal);
-        for matrix in [spd::<T>(n, 100.0, 6), low_rank::<T>(n, n / 3, 7)] {
-            let dense = Dense::new(matrix.clone()).unwrap();
-            conforms(&Claim::exact("dense", matrix.cast()), &dense);
-            diagonal_agrees(&dense);
-        }
+conformance! {
+    fn diagonal<T>(setup) {
+        [0, 1, 2, 3, 31, 33, 64, 129].into_iter().flat_map(|n| {
+            let d = random::<T>(n, 1, 5).map(|x| x.abs()).into_vec();
+            let claim = Claim::exact("diagonal", Mat::from_diagonal(&d).cast());
+            let make = |_: &Ctx<T>| Diagonal::new(d.clone());
+            [curvature::check_direct(setup, &claim, make), capability::check_diagonal(setup, &claim, make)]
+        }).collect()
+    }
+
+    fn dense<T>(setup) {
+        let orders = [0, 1, 2, 3, 31, 33, 64, 129].into_iter();
+        let matrices = orders.flat_map(|n| [spd::<T>(n, 100.0, 6), low_rank::<T>(n, n / 3, 7)]);
+        matrices.flat_map(|matrix| {
+            let claim = Claim::exact("dense", matrix.cast());
+            let make = |_: &Ctx<T>| Dense::new(matrix.clone());
+            [curvature::check_direct(setup, &claim, make), capability::check_diagonal(setup, &claim, make)]
+        }).collect()
+    }
+
+    fn kronecker<T>(setup) {
+        factor_pairs::<T>().into_iter().flat_map(|(a, s)| {
+            let claim = Claim::exact("exact Kronecker", kron(&a, &s));
+            let make = |_: &Ctx<T>| Kronecker::new(a.clone(), s.clone(), KroneckerDamping::Exact);
+            [curvature::check_direct(setup, &claim, make), capability::check_diagonal(setup, &claim, make)]
+        }).collect()
+    }
+
+    fn factored_kronecker<T>(setup) {
+        let rules = [PiRule::Trace, PiRule::Frobenius, PiRule::Fixed(T::of(0.5))];
+        factor_pairs::<T>().iter().flat_map(|(a, s)| rules.map(|pi| {
+            let claim = Claim::exact(format!("Kronecker by {pi:?}"), kron(a, s));
+            let claim = claim.factored(|lambda| factored_system(a, s, pi, lambda));
+            curvature::check_direct(setup, &claim, |_| Kronecker::new(a.clone(), s.clone(), KroneckerDamping::Factored { pi }))
+        })).collect()
+    }
+
+    fn blocks<T>(setup) {
+        composite_kinds(setup)
+    }
+
+    fn matrix_free<T>(setup) {
+        [0, 1, 2, 33, 64].into_iter().map(|n| {
+            let matrix = spd::<T>(n, 100.0, 6);
+            let claim = Claim::exact("matrix-free", matrix.cast()).iterative();
+            curvature::check(setup, &claim, |_| {
+                Ok(MatrixFree::new(SymmetricDense::new(matrix.clone())?, Definiteness::PositiveSemidefinite))
+            })
+        }).collect()
     }
 }
 
-fn kronecker_kinds<T: Scalar>() {
-    for (d_in, d_out) in [(0, 3), (3, 0), (1, 1), (1, 33), (33, 1), (2, 3), (5, 4), (31, 2), (3, 32), (43, 3), (11, 12)]
-    {
+/// Two positive definite factors and two of half rank, over shapes with empty, single and block-straddling sides.
+fn factor_pairs<T: Scalar>() -> Vec<(Mat<T>, Mat<T>)> {
+    let shapes = [(0, 3), (3, 0), (1, 1), (1, 33), (33, 1), (2, 3), (5, 4), (31, 2), (3, 32), (43, 3), (11, 12)];
+    let pairs = shapes.into_iter().flat_map(|(d_in, d_out): (usize, usize)| {
         let full = (spd::<T>(d_in, 10.0, 8), spd::<T>(d_out, 10.0, 9));
         let flat = (low_rank::<T>(d_in, d_in.div_ceil(2), 8), low_rank::<T>(d_out, d_out.div_ceil(2), 9));
-        for (a, s) in [full, flat] {
-            let exact = Kronecker::new(a.clone(), s.clone(), KroneckerDamping::Exact).unwrap();
-            conforms(&Claim::exact("exact Kronecker", kron(&a, &s)), &exact);
-            diagonal_agrees(&exact);
-            for rule in [PiRule::Trace, PiRule::Frobenius, PiRule::Fixed(T::of(0.5))] {
-                let c = Kronecker::new(a.clone(), s.clone(), KroneckerDamping::Factored { pi: rule }).unwrap();
-                let system = |lambda| factored_system(&a, &s, rule, lambda);
-                conforms(&Claim::factored(format!("Kronecker by {rule:?}"), kron(&a, &s), system), &c);
-            }
-        }
-    }
+        [full, flat]
+    });
+    pairs.collect()
 }
 
-fn composite_kinds<T: Scalar>() {
+fn composite_kinds<T: Scalar>(setup: &Setup<T>) -> Report {
     let (a, s, m) = (spd::<T>(4, 10.0, 10), spd::<T>(3, 10.0, 11), spd::<T>(5, 10.0, 12));
-    let exact = || Kronecker::new(a.clone(), s.clone(), KroneckerDamping::Exact).unwrap();
-    let split = || Kronecker::new(a.clone(), s.clone(), factored()).unwrap();
-    let dense = || Dense::new(m.clone()).unwrap();
+    let exact = || Kronecker::new(a.clone(), s.clone(), KroneckerDamping::Exact);
+    let split = || Kronecker::new(a.clone(), s.clone(), factored());
+    let dense = || Dense::new(m.clone());
     let (wide_m, product) = (m.cast::<f64>(), kron(&a, &s));
-
-    conforms(&Claim::exact("no blocks", Mat::zeros(0, 0)), &BlockDiagonal::<T, Dense<T>>::new(vec![]));
     let two = assembled(&[wide_m.clone(), wide_m.clone()]);
-    let blocks = BlockDiagonal::new(vec![dense(), dense()]);
-    conforms(&Claim::exact("blocks", two.clone()), &blocks);
-    diagonal_agrees(&blocks);
+    let blocks = || Ok(BlockDiagonal::new(vec![dense()?, dense()?]));
     let nested =
-        BlockDiagonal::new(vec![blocks.clone(), BlockDiagonal::new(vec![]), BlockDiagonal::new(vec![dense()])]);
-    conforms(&Claim::exact("nested blocks", assembled(&[two.clone(), wide_m.clone()])), &nested);
-    conforms(
-        &Claim::exact("Kronecker blocks", assembled(&[product.clone(), product.clone()])),
-        &BlockDiagonal::new(vec![exact(), exact()]),
-    );
-
-    // one factored block makes the whole factored
-    let mixed =
-        BlockDiagonal::new(vec![AnyCurvature::new(dense()), AnyCurvature::new(split()), AnyCurvature::new(nested)]);
+        || Ok(BlockDiagonal::new(vec![blocks()?, BlockDiagonal::new(vec![]), BlockDiagonal::new(vec![dense()?])]));
     let tail = assembled(&[two.clone(), wide_m.clone()]);
+    // one factored block makes the whole factored
     let matrix = assembled(&[wide_m.clone(), product.clone(), tail.clone()]);
-    let system = |lambda: T| {
+    let mixed = Claim::exact("mixed blocks", matrix).factored(|lambda: T| {
         let split = factored_system(&a, &s, PiRule::Trace, lambda);
         assembled(&[shifted(&wide_m, lambda.f64()), split, shifted(&tail, lambda.f64())])
-    };
-    conforms(&Claim::factored("mixed blocks", matrix, system), &mixed);
-
-    conforms(&Claim::exact("erased", product.clone()), &AnyCurvature::new(exact()));
-    conforms(&Claim::exact("borrowed", product.clone()), &&exact());
-    conforms(&Claim::exact("boxed", product.clone()), &Box::new(exact()));
-    conforms(&Claim::exact("shared", product), &Arc::new(exact()));
+    });
+    let exactly = |name: &str, matrix: &Mat<f64>| Claim::<T>::exact(name, matrix.clone());
+    let kronecker_blocks = assembled(&[product.clone(), product.clone()]);
+    let reports = [
+        curvature::check_direct(setup, &exactly("no blocks", &Mat::zeros(0, 0)), |_| {
+            Ok(BlockDiagonal::<T, Dense<T>>::new(vec![]))
+        }),
+        curvature::check_direct(setup, &exactly("blocks", &two), |_| blocks()),
+        capability::check_diagonal(setup, &exactly("blocks", &two), |_| blocks()),
+        curvature::check_direct(setup, &exactly("nested blocks", &tail), |_| nested()),
+        curvature::check_direct(setup, &exactly("Kronecker blocks", &kronecker_blocks), |_| {
+            Ok(BlockDiagonal::new(vec![exact()?, exact()?]))
+        }),
+        curvature::check_direct(setup, &mixed, |_| {
+            let blocks = [AnyCurvature::new(dense()?), AnyCurvature::new(split()?), AnyCurvature::new(nested()?)];
+            Ok(BlockDiagonal::new(blocks.into()))
+        }),
+        curvature::check_direct(setup, &exactly("erased", &product), |_| exact().map(AnyCurvature::new)),
+        curvature::check_direct(setup, &exactly("boxed", &product), |_| exact().map(Box::new)),
+        curvature::check_direct(setup, &exactly("shared", &product), |_| exact().map(Arc::new)),
+        exact().map_or_else(
+            |_| Report::default(),
+            |kept| curvature::check_direct(setup, &exactly("borrowed", &product), |_| Ok(&kept)),
+        ),
+    ];
+    reports.into_iter().collect()
 }
 
 macro_rules! for_both {
     ($module:ident, $t:ty) => {
         mod $module {
-            #[test]
-            fn diagonal_and_dense() {
-                super::plain_kinds::<$t>();
-            }
-            #[test]
-            fn kronecker() {
-                super::kronecker_kinds::<$t>();
-            }
-            #[test]
-            fn blocks_and_erasure() {
-                super::composite_kinds::<$t>();
-            }
             #[test]
             fn erasure_changes_no_bit() {
                 super::erasure_changes_no_bit::<$t>();

@@ -1,10 +1,34 @@
-//! What our own tests stand on, public so that yours can too: one tolerance rule, a gallery of matrices, LAPACK's test
-//! ratios, one context for each backend.
+//! What our own tests stand on, public so that yours can too (feature `testing`): conformance suites that hold any
+//! implementor to the laws of its trait, one tolerance rule, galleries of matrices, LAPACK's test ratios.
+//!
+//! | suite | holds to its laws |
+//! |---|---|
+//! | [`operator`] | a [`LinearOperator`](crate::LinearOperator), a [`SelfAdjoint`](crate::SelfAdjoint) one |
+//! | [`curvature`] | a [`Curvature`](crate::Curvature) and the solver that damping yields |
+//! | [`capability`] | what a curvature or a solver can tell: diagonal, trace, norm, log-determinant, roots |
+//! | [`preconditioner`] | a [`Preconditioner`](crate::Preconditioner) |
+//!
+//! A suite is a plain function over a factory that returns a [`Report`]: each [`Law`] with the worst number that was
+//! measured, its limit, the place and the seed. [`conformance!`](crate::conformance) turns suites into named tests. No
+//! suite panics when the implementor fails; [`Report::assert_passed`] does.
 
+pub mod capability;
+mod claim;
 mod contexts;
+pub mod curvature;
+pub mod dense;
 pub mod gallery;
+pub mod operator;
+mod padded;
+pub mod preconditioner;
 pub mod ratios;
+mod report;
+mod setup;
 mod tolerance;
 
+pub use claim::Claim;
 pub use contexts::contexts;
+pub use padded::Padded;
+pub use report::{Law, Measure, Recorder, Report};
+pub use setup::{SEED_VARIABLE, Setup};
 pub use tolerance::{relative_error, tolerance};

@@ -1,12 +1,18 @@
 //! Matrices with known spectra and norms, shared by the curvature tests.
-#![allow(dead_code)] // each test file uses its own part
+#![allow(dead_code, unused_imports)] // each test file uses its own part
 
 pub mod conformance;
 
 use pullback::factor::SymEigen;
+pub use pullback::testing::dense::{assembled, kron, norm, row_sum_norm, shifted};
 use pullback::{Ctx, Mat, Op, Scalar};
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64;
+
+/// A B in f64 on the textbook loops.
+pub fn times(a: &Mat<f64>, b: &Mat<f64>) -> Mat<f64> {
+    pullback::testing::dense::times(a, b).unwrap()
+}
 
 /// Entries uniform in [-1, 1).
 pub fn random<T: Scalar>(m: usize, n: usize, seed: u64) -> Mat<T> {
@@ -45,65 +51,13 @@ pub fn low_rank<T: Scalar>(n: usize, rank: usize, seed: u64) -> Mat<T> {
     c.cast()
 }
 
-/// A B in f64 on the textbook loops.
-pub fn times(a: &Mat<f64>, b: &Mat<f64>) -> Mat<f64> {
-    let mut c = Mat::zeros(a.nrows(), b.ncols());
-    Ctx::reference().gemm(1.0, a.as_ref(), Op::No, b.as_ref(), Op::No, 0.0, c.as_mut()).unwrap();
-    c
-}
-
-/// M + λI.
-pub fn shifted(m: &Mat<f64>, lambda: f64) -> Mat<f64> {
-    let mut out = m.clone();
-    (0..m.nrows()).for_each(|i| out[(i, i)] += lambda);
-    out
-}
-
-/// A ⊗ S, formed in f64.
-pub fn kron<T: Scalar>(a: &Mat<T>, s: &Mat<T>) -> Mat<f64> {
-    let n = s.nrows();
-    let dim = a.nrows() * n;
-    Mat::from_fn(dim, dim, |i, j| a[(i / n, j / n)].f64() * s[(i % n, j % n)].f64())
-}
-
-/// The blocks on the diagonal of one matrix.
-pub fn assembled(blocks: &[Mat<f64>]) -> Mat<f64> {
-    let n = blocks.iter().map(Mat::nrows).sum();
-    let mut out = Mat::zeros(n, n);
-    let mut start = 0;
-    for b in blocks {
-        for j in 0..b.ncols() {
-            for i in 0..b.nrows() {
-                out[(start + i, start + j)] = b[(i, j)];
-            }
-        }
-        start += b.nrows();
-    }
-    out
-}
-
-/// Frobenius norm; NaN when an entry is.
-pub fn norm<T: Scalar>(m: &Mat<T>) -> f64 {
-    m.as_slice().iter().map(|x| x.f64().powi(2)).sum::<f64>().sqrt()
-}
-
 /// ‖got - want‖_F; NaN when the shapes differ.
 pub fn distance<T: Scalar>(got: &Mat<T>, want: &Mat<f64>) -> f64 {
-    if got.shape() != want.shape() {
-        return f64::NAN;
-    }
-    let pairs = got.as_slice().iter().zip(want.as_slice());
-    pairs.map(|(g, w)| (g.f64() - w).powi(2)).sum::<f64>().sqrt()
+    pullback::testing::dense::distance(got, want)
 }
 
 /// (smallest, largest) eigenvalue of a symmetric matrix; (1, 1) for the 0 x 0 one.
 pub fn extremes(m: &Mat<f64>) -> (f64, f64) {
     let eigen = SymEigen::new(&Ctx::default(), m.clone()).unwrap();
     (eigen.values().first().copied().unwrap_or(1.0), eigen.values().last().copied().unwrap_or(1.0))
-}
-
-/// Largest row sum of magnitudes: an upper bound for the largest eigenvalue of a symmetric matrix.
-pub fn row_sum_norm(m: &Mat<f64>) -> f64 {
-    let sums = (0..m.nrows()).map(|i| (0..m.ncols()).map(|j| m[(i, j)].abs()).sum());
-    sums.fold(0.0, f64::max)
 }
