@@ -1,8 +1,9 @@
 //! What our own tests stand on, public so that yours can too: one tolerance rule, a gallery of matrices, LAPACK's test
-//! ratios, one context for each backend.
+//! matrices and ratios, one context for each backend.
 
 mod contexts;
 pub mod gallery;
+pub mod lapack;
 pub mod ratios;
 mod tolerance;
 
