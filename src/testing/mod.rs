@@ -1,5 +1,5 @@
 //! What our own tests stand on, public so that yours can too (feature `testing`): conformance suites that hold any
-//! implementor to the laws of its trait, one tolerance rule, galleries of matrices, LAPACK's test ratios.
+//! implementor to the laws of its trait, one tolerance rule, galleries of matrices, LAPACK's test matrices and ratios.
 //!
 //! | suite | holds to its laws |
 //! |---|---|
@@ -18,6 +18,7 @@ mod contexts;
 pub mod curvature;
 pub mod dense;
 pub mod gallery;
+pub mod lapack;
 pub mod operator;
 mod padded;
 pub mod preconditioner;
