@@ -8,7 +8,8 @@
 //! ℓ = 2⌈1.5 d⌉ + 1  gives  E[κ] < 28,   d = tr C (C + λI)⁻¹                         (Theorem 1.1)
 //! ```
 //! The shift ν keeps ΩᵀY positive definite where C has less rank than ℓ; it is taken back from the eigenvalues. C of rank
-//! below ℓ is met exactly, to the size of ν. A new λ is free: only ŵ and U are kept.
+//! below ℓ is met to rounding, which the sketch amplifies by 1/σ_min(UᵀΩ)², U its range: take ℓ about twice the rank.
+//! A new λ is free: only ŵ and U are kept.
 //!
 //! Cost        ℓ products in blocks, 8nℓ² flops, 9ℓ³; 8nℓk flops for k columns; nℓ numbers. An error estimate costs its
 //!             steps in products.
