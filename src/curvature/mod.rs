@@ -22,6 +22,7 @@ mod kronecker;
 mod kronecker_inverse;
 mod matrix_free;
 mod pi;
+pub mod precondition;
 
 pub use any::AnyCurvature;
 pub use block_diagonal::{BlockDiagonal, BlockDiagonalInverse};

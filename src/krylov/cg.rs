@@ -328,7 +328,7 @@ fn model<T: Scalar>(x: &[T], b: &[T], r: &[T], scale: f64) -> f64 {
 }
 
 /// xᵀy, summed in f64 by eight partial sums (which the compiler can turn into vector instructions).
-fn dot<T: Scalar>(x: &[T], y: &[T]) -> f64 {
+pub(super) fn dot<T: Scalar>(x: &[T], y: &[T]) -> f64 {
     const LANES: usize = 8;
     let mut partial = [0f64; LANES];
     let (xs, ys) = (x.chunks_exact(LANES), y.chunks_exact(LANES));
@@ -342,7 +342,7 @@ fn dot<T: Scalar>(x: &[T], y: &[T]) -> f64 {
 }
 
 /// y ← y + s x.
-fn axpy<T: Scalar>(s: T, x: &[T], y: &mut [T]) {
+pub(super) fn axpy<T: Scalar>(s: T, x: &[T], y: &mut [T]) {
     y.iter_mut().zip(x).for_each(|(y, &x)| *y += s * x);
 }
 

@@ -1,11 +1,20 @@
-//! Krylov methods, one a file. They see an operator only through its products.
+//! Krylov methods, one a file, and stochastic estimates. They see an operator only through its products.
 
 mod cg;
 mod cg_options;
 mod cg_report;
+mod estimate;
+mod lanczos;
+mod ritz;
 mod stop;
 
 pub use cg::{pcg, pcg_into};
 pub use cg_options::{CgOptions, CgStart, StallRule};
 pub use cg_report::{CgColumn, CgReport};
+pub use estimate::{
+    Budget, DiagonalEstimate, Estimate, diagonal_estimate, frobenius_norm_estimate, hutch_plus_plus, hutchinson,
+    log_determinant_estimate, spectral_sum, xtrace,
+};
+pub use lanczos::{Lanczos, LanczosEnd, LanczosOptions, lanczos, lanczos_block};
+pub use ritz::Ritz;
 pub use stop::CgStop;
