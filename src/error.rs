@@ -31,6 +31,17 @@ pub enum Error {
         /// Index of the first pivot that is not positive, counted from 0.
         pivot: usize,
     },
+    /// A sum or difference of two matrices is not positive definite: the second outweighs the first.
+    #[error(
+        "{op}: the second term outweighs the first (their combination has the relative eigenvalue {smallest:e}, which must \
+         be positive); damp the first term, or check that both come from the same data"
+    )]
+    NotDominant {
+        /// The operation that failed.
+        op: &'static str,
+        /// Smallest eigenvalue of the combination relative to its first term.
+        smallest: f64,
+    },
     /// A pivot of an LU factorization was zero.
     #[error(
         "{op}: the matrix is singular (pivot {pivot}, counted from 0, is zero); add damping, or use a pseudo-inverse \

@@ -4,6 +4,7 @@
 use pullback::backend::{Backend, Reference};
 use pullback::curvature::KroneckerDamping;
 use pullback::factor::{Cholesky, Lu, SymEigen};
+use pullback::kronecker::{KroneckerPairInverse, PairSign};
 use pullback::krylov::{CgOptions, CgStop, StallRule, pcg};
 use pullback::linop::{FnOperator, SymmetricDense};
 use pullback::optim::{CaptureSink, KfacPreconditioner, ParamLayout, PreconditionerOptions};
@@ -91,6 +92,9 @@ fn produced() -> Vec<(&'static str, Error, Vec<&'static str>)> {
         let ctx = Ctx::new(Unwell { missing });
         SymEigen::new(&ctx, diagonal(&[1.0])).unwrap_err()
     };
+    let (one, two) = (diagonal(&[1.0]), diagonal(&[2.0]));
+    let (first, second) = ((one.as_ref(), one.as_ref()), (two.as_ref(), two.as_ref()));
+    let outweighed = KroneckerPairInverse::new(&ctx, first, second, PairSign::Minus).unwrap_err();
     let mut c = Mat::zeros(3, 4);
     let shape = ctx.gemm(1.0, c.clone().as_ref(), Op::No, Mat::zeros(5, 4).as_ref(), Op::No, 0.0, c.as_mut());
     let user_code = FnOperator::new(1, |_: &[f64], _: &mut [f64]| Err("twelve".parse::<f64>().unwrap_err()));
@@ -101,6 +105,7 @@ fn produced() -> Vec<(&'static str, Error, Vec<&'static str>)> {
             Cholesky::new(&ctx, diagonal(&[1.0, 2.0, -3.0])).unwrap_err(),
             vec!["potrf", "pivot 2", "damping"],
         ),
+        ("NotDominant", outweighed, vec!["KroneckerPairInverse", "-3e0", "damp"]),
         ("Singular", Lu::new(diagonal(&[1.0, 0.0])).unwrap_err(), vec!["Lu", "pivot 1"]),
         ("NoConvergence", unwell(false), vec!["syevd", "converge"]),
         ("NotFinite", Cholesky::new(&ctx, diagonal(&[f64::NAN])).unwrap_err(), vec!["potrf", "NaN"]),

@@ -11,10 +11,13 @@
 //! | [`Diagonal`] | closed | elementwise | exact | yes |
 //! | [`BlockDiagonal`] of any | closed | block by block | worst of its blocks | if every block may |
 //! | [`Kronecker`] A ⊗ S | not closed | eigenbases, or two Choleskys with π | exact, or factored | yes |
+//! | [`BlockTridiagonal`] chain of A ⊗ S | not closed | a recursion over the layers with π | factored | yes |
 //! | [`MatrixFree`] | shifted operator | preconditioned CG | iterative | no: not linear in B |
 
 mod any;
 mod block_diagonal;
+mod block_tridiagonal;
+mod block_tridiagonal_inverse;
 mod capability;
 mod dense;
 mod diagonal;
@@ -26,6 +29,8 @@ pub mod precondition;
 
 pub use any::AnyCurvature;
 pub use block_diagonal::{BlockDiagonal, BlockDiagonalInverse};
+pub use block_tridiagonal::BlockTridiagonal;
+pub use block_tridiagonal_inverse::{BlockTridiagonalInverse, BlockTridiagonalRoot, FactorPair};
 pub use capability::{
     HasFrobeniusNorm, HasInverseSquareRoot, HasLogDeterminant, HasSquareRoot, HasTrace, sample_normal,
 };

@@ -3,7 +3,9 @@
 mod apply;
 mod eigen;
 mod product;
+mod sum;
 
 pub use apply::{Factor, kronecker_apply, two_sided_product};
 pub use eigen::KroneckerEigen;
 pub use product::{KroneckerProduct, semidefinite_gap};
+pub use sum::{KroneckerPairInverse, KroneckerPairRoot, PairSign};

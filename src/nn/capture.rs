@@ -13,6 +13,7 @@
 //! Laws        tests/nn_capture.rs.
 //! Reference   J. Martens, R. Grosse, ICML 2015, sections 2 and 5; chapter section 5.4.
 
+use super::backprop::top_mut;
 use super::columns;
 use super::{Batch, Mlp, Workspace};
 use crate::backend::Ctx;
@@ -73,10 +74,28 @@ impl<T: Scalar> LayeredObjective<T> for Mlp<T> {
             let input = columns::columns(ws.layer_input(l, batch.inputs()), 0, n);
             sink.activations(ctx, l, input, T::of(1.0 / n as f64))?;
         }
+        let cross = sink.wants_cross_moments();
+        for l in 1..if cross { self.layers().len() } else { 0 } {
+            let input = |l| columns::columns(ws.layer_input(l, batch.inputs()), 0, n);
+            sink.cross_activations(ctx, l - 1, input(l - 1), input(l), T::of(1.0 / n as f64))?;
+        }
         // the batch's weight of a case, times the cases that each used one stands for
         let weight = T::of(self.weight(batch.cases()) * (batch.cases() as f64 / n as f64));
         let z = columns::columns(ws.outputs(), 0, n);
-        let send = &mut |l: usize, _: MatRef<'_, T>, delta: MatRef<'_, T>| sink.gradients(ctx, l, delta, weight);
+        // the gradients of the layer above, which came before
+        let widest = self.layers().iter().map(|l| l.width).max().unwrap_or(0);
+        let mut above = ctx.scratch(if cross { widest } else { 0 }, n);
+        let send = &mut |l: usize, _: MatRef<'_, T>, delta: MatRef<'_, T>| {
+            sink.gradients(ctx, l, delta, weight)?;
+            if cross {
+                if let Some(next) = self.layers().get(l + 1) {
+                    let next = top_mut(above.as_mut_slice(), next.width, n)?;
+                    sink.cross_gradients(ctx, l, delta, next.rb(), weight)?;
+                }
+                top_mut(above.as_mut_slice(), delta.nrows(), n)?.copy_from(delta)?;
+            }
+            Ok(())
+        };
         let mut seed = ctx.scratch(self.outputs(), n);
         match kind {
             FisherKind::Empirical => {

@@ -11,6 +11,10 @@
 //! eigenbases      9 M³ + 9 N³
 //! update          S⁻¹ V A⁻¹ (Eq 22)   2 M N (M + N);      by eigenbases (Eq 23)   twice that
 //! new λ           inverses: all of them again (Eq 24);    eigenbases: MN divisions (Eq 23)
+//! block-tridiagonal, a layer (M, N) and its next (M', N'):
+//! cross moments   2 (M M' + N N') B
+//! refresh         12 (M³ + N³) + M²M' + 2 M M'² + N²N' + 2 N N'² + M³/3 + N³/3;   the last layer's inverses alone
+//! update          4 products of Eq 23 + 2 · 2 min(N M'(N' + M), N'M (M' + N))
 //! ```
 //! Implements  the chapter's section 5.5, cost items 1 to 3.
 //! Laws        the tests below; `cargo run --release --example costs` measures the same quantities.
@@ -62,6 +66,28 @@ impl LayerShape {
         2.0 * self.update_by_inverses()
     }
 
+    /// Flops of both cross moments with the next layer over a batch.
+    pub fn cross_statistics(self, next: Self, batch: usize) -> f64 {
+        let ((m, n), (p, q)) = (self.dims(), next.dims());
+        2.0 * (m * p + n * q) * batch as f64
+    }
+
+    /// Flops of the conditional inverse given the next layer, and of the link to it.
+    fn conditional(self, next: Self) -> f64 {
+        let side = |mine: f64, other: f64| {
+            // explained part by a solve and syrk, the link by a second solve; pencil: three solves and an eigensolver
+            mine * mine * other + 2.0 * mine * other * other + 3.0 * mine.powi(3)
+        };
+        let ((m, n), (p, q)) = (self.dims(), next.dims());
+        side(m, p) + side(n, q) + self.eigenbases()
+    }
+
+    /// Flops of a product with the link to the next layer, either way.
+    fn link(self, next: Self) -> f64 {
+        let ((m, n), (p, q)) = (self.dims(), next.dims());
+        2.0 * (n * p * (q + m)).min(q * m * (p + n))
+    }
+
     /// Flops of (S⁻¹ DZ)(A⁻¹ Y)ᵀ beyond the gradient's own product: the same update where the weight gradient is a
     /// product over the batch and nothing else.
     pub fn update_through_batch(self, batch: usize) -> f64 {
@@ -107,6 +133,33 @@ pub fn gradient(layers: &[LayerShape], batch: usize) -> f64 {
 /// Flops of a backward pass for the pre-activations' gradients alone: one more of these per sample of targets.
 pub fn backward(layers: &[LayerShape], batch: usize) -> f64 {
     layers.iter().skip(1).map(|l| l.product(batch)).sum()
+}
+
+/// Flops that block-tridiagonal K-FAC's statistics take beside those of the layers.
+pub fn cross_statistics(layers: &[LayerShape], batch: usize) -> f64 {
+    layers.windows(2).map(|pair| pair[0].cross_statistics(pair[1], batch)).sum()
+}
+
+/// Flops of a refresh of the block-tridiagonal inverse.
+///
+/// ```
+/// use pullback::optim::costs;
+/// let layers = costs::layers(&[100; 5]); // of one width: eigenbases dominate
+/// let blocks: f64 = layers.iter().map(|l| l.inverses()).sum();
+/// assert!((8.0..16.0).contains(&(costs::tridiagonal_refresh(&layers) / blocks)));
+/// ```
+pub fn tridiagonal_refresh(layers: &[LayerShape]) -> f64 {
+    let conditionals: f64 = layers
+        .windows(2)
+        .map(|pair| pair[0].conditional(pair[1]) + cholesky(pair[0].d_in) + cholesky(pair[0].d_out))
+        .sum();
+    conditionals + layers.last().map_or(0.0, |last| last.inverses())
+}
+
+/// Flops of turning a gradient into a block-tridiagonal update.
+pub fn tridiagonal_update(layers: &[LayerShape]) -> f64 {
+    let pairs = layers.windows(2).map(|pair| pair[0].update_by_eigenbases() + 2.0 * pair[0].link(pair[1]));
+    pairs.sum::<f64>() + layers.last().map_or(0.0, |last| last.update_by_inverses())
 }
 
 /// What K-FAC adds to a gradient, all in one unit (seconds or flops).
@@ -210,6 +263,19 @@ mod tests {
         assert_eq!(network, [LAYER, LayerShape { d_in: 3, d_out: 4 }]);
         assert_eq!(backward(&network, 5), 120.0);
         assert_eq!(gradient(&network, 5), 2.0 * 180.0 + 120.0);
+    }
+
+    #[test]
+    fn block_tridiagonal_counts_of_two_small_layers_by_hand() {
+        let network = layers(&[2, 2, 4]);
+        assert_eq!(cross_statistics(&network, 5), 2.0 * (3.0 * 3.0 + 2.0 * 4.0) * 5.0);
+        // A: 3²·3 + 2·3·3² + 3·3³, S: 2²·4 + 2·2·4² + 3·2³, 315 for the eigenbases, 9 + 8/3 for the factors, then 27 + 64
+        let own = 27.0 + 54.0 + 81.0 + 16.0 + 64.0 + 24.0 + 315.0 + 9.0 + 8.0 / 3.0;
+        assert!((tridiagonal_refresh(&network) - (own + 91.0)).abs() < 1e-9);
+        // pair 120; link 2·min(2·3·(4 + 3), 4·3·(3 + 2)) twice; the last layer 2·3·4·7
+        assert_eq!(tridiagonal_update(&network), 120.0 + 2.0 * 84.0 + 168.0);
+        assert_eq!((tridiagonal_update(&[]), tridiagonal_refresh(&[])), (0.0, 0.0));
+        assert_eq!(tridiagonal_update(&[LAYER]), LAYER.update_by_inverses());
     }
 
     const COSTS: KfacCosts = KfacCosts { gradient: 8.0, statistics: 6.0, refresh: 20.0, update: 1.0 };

@@ -17,9 +17,10 @@
 //! Reference   J. Martens, R. Grosse, ICML 2015, arXiv:1503.05671, algorithm 2; chapter Algorithm 1.
 
 use super::kfac_options::{GammaRule, KfacOptions, Rejection, StepRule};
+use super::structure::StructuredPreconditioner;
 use super::{
     IterateAverage, KfacPreconditioner, LayeredObjective, LevenbergMarquardt, ModelDamping, Optimizer, Passes,
-    PreconditionerOptions, QuadraticModel, StepReport, SubspaceStep, dot, finite_loss,
+    QuadraticModel, StepReport, SubspaceStep, TridiagonalPreconditioner, dot, finite_loss,
 };
 use crate::backend::{Ctx, check};
 use crate::curvature::Damping;
@@ -42,7 +43,7 @@ pub struct Kfac<T, W> {
 /// What exists from the first step on.
 #[derive(Debug)]
 struct State<T, W> {
-    preconditioner: KfacPreconditioner<T>,
+    preconditioner: StructuredPreconditioner<T>,
     workspace: W,
     gradient: Vec<T>,
     direction: Vec<T>,
@@ -75,9 +76,20 @@ impl<T: Scalar, W> Kfac<T, W> {
         self.rule.lambda()
     }
 
-    /// The preconditioner; `None` before the first step.
+    /// The block-diagonal preconditioner; `None` before the first step, or where the structure is another.
     pub fn preconditioner(&self) -> Option<&KfacPreconditioner<T>> {
-        self.state.as_ref().map(|state| &state.preconditioner)
+        match &self.state.as_ref()?.preconditioner {
+            StructuredPreconditioner::Diagonal(preconditioner) => Some(preconditioner),
+            StructuredPreconditioner::Tridiagonal(_) => None,
+        }
+    }
+
+    /// The block-tridiagonal preconditioner; `None` before the first step, or where the structure is another.
+    pub fn tridiagonal_preconditioner(&self) -> Option<&TridiagonalPreconditioner<T>> {
+        match &self.state.as_ref()?.preconditioner {
+            StructuredPreconditioner::Tridiagonal(preconditioner) => Some(preconditioner),
+            StructuredPreconditioner::Diagonal(_) => None,
+        }
     }
 
     /// The last update δ; `None` before the first step.
@@ -96,13 +108,8 @@ impl<T: Scalar, W> Kfac<T, W> {
         if let Some(state) = &self.state {
             return check_len("theta of an optimizer in use", state.update.len(), n);
         }
-        let options = PreconditionerOptions {
-            decay: self.options.decay,
-            damping: self.options.damping,
-            tolerated_failures: self.options.tolerated_failures,
-        };
         self.state = Some(State {
-            preconditioner: KfacPreconditioner::new(objective.layout(), options),
+            preconditioner: StructuredPreconditioner::new(objective.layout(), &self.options),
             workspace: objective.workspace(),
             gradient: vec![T::ZERO; n],
             direction: vec![T::ZERO; n],
@@ -149,7 +156,7 @@ impl<T: Scalar, W> State<T, W> {
         let sample = options.seed.wrapping_mul(0x9E37_79B9_7F4A_7C15).wrapping_add(sample);
         let ws = &mut self.workspace;
         let cases = options.statistics_cases.unwrap_or(usize::MAX);
-        objective.capture(ctx, theta, batch, ws, options.fisher, cases, sample, &mut self.preconditioner)
+        objective.capture(ctx, theta, batch, ws, options.fisher, cases, sample, self.preconditioner.sink())
     }
 
     /// θ as it was before the last step; the momentum restarts from zero.

@@ -1,6 +1,6 @@
 //! Options of [`Kfac`](super::Kfac), each a value with the default of the paper's code where it has one.
 
-use super::{FisherKind, ModelDamping};
+use super::{FisherKind, KfacStructure, ModelDamping};
 use crate::curvature::{KroneckerDamping, PiRule};
 use crate::error::{Error, Result};
 use crate::scalar::Scalar;
@@ -80,6 +80,8 @@ pub struct KfacOptions<T> {
     pub adaptation: Option<DampingAdaptation>,
     /// How γ follows.
     pub gamma: GammaRule,
+    /// Which blocks the preconditioner has.
+    pub structure: KfacStructure,
     /// Exact or factored damping of the blocks.
     pub damping: KroneckerDamping<T>,
     /// Which second moments of output gradients.
@@ -117,6 +119,7 @@ impl<T: Scalar> Default for KfacOptions<T> {
                 model: ModelDamping::Included,
             }),
             gamma: GammaRule::FollowLambda,
+            structure: KfacStructure::BlockDiagonal,
             damping: KroneckerDamping::Factored { pi: PiRule::Trace },
             fisher: FisherKind::MonteCarlo,
             decay: Decay::DEFAULT,
@@ -142,6 +145,7 @@ impl<T: Scalar> KfacOptions<T> {
         let interval = |name, steps: u64| {
             if steps > 0 { Ok(()) } else { Err(Error::invalid(name, "must be at least 1 step")) }
         };
+        self.structure.check(&self.damping)?;
         interval("statistics_interval", self.statistics_interval)?;
         interval("refresh_interval", self.refresh_interval)?;
         if self.statistics_cases == Some(0) {

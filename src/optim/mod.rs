@@ -17,6 +17,8 @@ mod preconditioner;
 mod quadratic_model;
 mod report;
 mod sgd;
+mod structure;
+mod tridiagonal;
 
 pub use adam::Adam;
 pub use averaging::IterateAverage;
@@ -28,6 +30,8 @@ pub use preconditioner::{KfacPreconditioner, PreconditionerOptions, RefreshRepor
 pub use quadratic_model::{QuadraticModel, SubspaceStep};
 pub use report::{Passes, StepReport};
 pub use sgd::{MomentumKind, Sgd};
+pub use structure::KfacStructure;
+pub use tridiagonal::{TridiagonalOptions, TridiagonalPreconditioner};
 
 use crate::backend::{Ctx, check};
 use crate::error::{Error, Result, check_len};

@@ -133,6 +133,42 @@ pub trait CaptureSink<T: Scalar> {
     /// # Errors
     /// Whatever the accumulation can meet.
     fn gradients(&mut self, ctx: &Ctx<T>, layer: usize, g: MatRef<'_, T>, weight: T) -> Result<()>;
+
+    /// Whether the two methods below are to be called; they are not unless this says so.
+    fn wants_cross_moments(&self) -> bool {
+        false
+    }
+
+    /// A_{layer,layer+1} += weight · Ā Ā'ᵀ, with Ā' the activations of the next layer in the same cases.
+    ///
+    /// # Errors
+    /// Whatever the accumulation can meet.
+    fn cross_activations(
+        &mut self,
+        _ctx: &Ctx<T>,
+        _layer: usize,
+        _a: MatRef<'_, T>,
+        _next: MatRef<'_, T>,
+        _weight: T,
+    ) -> Result<()> {
+        Ok(())
+    }
+
+    /// S_{layer,layer+1} += weight · G G'ᵀ, with G' the gradients of the next layer in the same cases and for the same
+    /// targets.
+    ///
+    /// # Errors
+    /// Whatever the accumulation can meet.
+    fn cross_gradients(
+        &mut self,
+        _ctx: &Ctx<T>,
+        _layer: usize,
+        _g: MatRef<'_, T>,
+        _next: MatRef<'_, T>,
+        _weight: T,
+    ) -> Result<()> {
+        Ok(())
+    }
 }
 
 /// An objective with dense layers, which K-FAC can look into.

@@ -83,6 +83,36 @@ impl CaptureSink<f64> for Through<'_> {
         let g = product(ctx, self.changes[layer].phi.as_ref(), Op::Transpose, g, Op::No);
         self.sink.gradients(ctx, layer, g.as_ref(), weight)
     }
+
+    fn wants_cross_moments(&self) -> bool {
+        self.sink.wants_cross_moments()
+    }
+
+    fn cross_activations(
+        &mut self,
+        ctx: &Ctx<f64>,
+        layer: usize,
+        a: MatRef<'_, f64>,
+        next: MatRef<'_, f64>,
+        weight: f64,
+    ) -> Result<()> {
+        let through = |layer: usize, a| product(ctx, self.changes[layer].omega.as_ref(), Op::No, a, Op::No);
+        let (a, next) = (through(layer, a), through(layer + 1, next));
+        self.sink.cross_activations(ctx, layer, a.as_ref(), next.as_ref(), weight)
+    }
+
+    fn cross_gradients(
+        &mut self,
+        ctx: &Ctx<f64>,
+        layer: usize,
+        g: MatRef<'_, f64>,
+        next: MatRef<'_, f64>,
+        weight: f64,
+    ) -> Result<()> {
+        let through = |layer: usize, g| product(ctx, self.changes[layer].phi.as_ref(), Op::Transpose, g, Op::No);
+        let (g, next) = (through(layer, g), through(layer + 1, next));
+        self.sink.cross_gradients(ctx, layer, g.as_ref(), next.as_ref(), weight)
+    }
 }
 
 impl<O: LayeredObjective<f64>> LayeredObjective<f64> for Reparameterized<'_, O> {
