@@ -119,6 +119,14 @@ impl<T: Scalar> EigenKronecker<T> {
         Self::new(self.basis.clone(), self.values.map(f))
     }
 
+    /// [`Curvature::damped`] without a copy; no backend is needed, since nothing is factored.
+    ///
+    /// # Errors
+    /// As [`Curvature::damped`].
+    pub fn into_damped(self, lambda: Damping<T>) -> Result<EigenKroneckerInverse<T>> {
+        EigenKroneckerInverse::new(self, lambda)
+    }
+
     /// (smallest, largest) of S*; (0, 0) where there is none.
     fn extremes(&self) -> (T, T) {
         let mut values = self.values.as_slice().iter().copied();

@@ -144,14 +144,7 @@ pub trait CaptureSink<T: Scalar> {
     ///
     /// # Errors
     /// Whatever the accumulation can meet.
-    fn pairs(
-        &mut self,
-        _ctx: &Ctx<T>,
-        _layer: usize,
-        _a: MatRef<'_, T>,
-        _g: MatRef<'_, T>,
-        _weight: T,
-    ) -> Result<()> {
+    fn pairs(&mut self, _ctx: &Ctx<T>, _layer: usize, _a: MatRef<'_, T>, _g: MatRef<'_, T>, _weight: T) -> Result<()> {
         Ok(())
     }
 

@@ -165,12 +165,7 @@ impl<T: Scalar> EigenKroneckerMoments<T> {
 }
 
 /// out ← (Uᵀ X)∘².
-fn rotated_squares<T: Scalar>(
-    ctx: &Ctx<T>,
-    u: MatRef<'_, T>,
-    x: MatRef<'_, T>,
-    mut out: MatMut<'_, T>,
-) -> Result<()> {
+fn rotated_squares<T: Scalar>(ctx: &Ctx<T>, u: MatRef<'_, T>, x: MatRef<'_, T>, mut out: MatMut<'_, T>) -> Result<()> {
     ctx.gemm(T::ONE, u, Op::Transpose, x, Op::No, T::ZERO, out.rb_mut())?;
     out.cols_mut().flatten().for_each(|x| *x *= *x);
     Ok(())
