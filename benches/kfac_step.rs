@@ -136,9 +136,10 @@ fn main() {
         decay: Decay::DEFAULT,
         damping: KroneckerDamping::Factored { pi: PiRule::Trace },
         tolerated_failures: 0,
+        ..PreconditionerOptions::default()
     };
     let lambda = Damping::try_from(1.0).unwrap();
-    let mut kfac = KfacPreconditioner::new(net.layout(), options);
+    let mut kfac = KfacPreconditioner::new(net.layout(), options).unwrap();
     let (a, c) = (Mat::<f32>::from_fn(1024, 1024, |i, j| ((i + j) % 7) as f32), Mat::<f32>::zeros(1024, 1024));
     let mut c = c;
     for round in 0..settings.rounds {

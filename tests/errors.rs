@@ -8,7 +8,6 @@ use pullback::kronecker::{KroneckerPairInverse, PairSign};
 use pullback::krylov::{CgOptions, CgStop, StallRule, pcg};
 use pullback::linop::{FnOperator, SymmetricDense};
 use pullback::optim::{CaptureSink, KfacPreconditioner, ParamLayout, PreconditionerOptions};
-use pullback::stats::Decay;
 use pullback::{
     Ctx, Damping, Error, LinearOperator, Mat, MatMut, MatRef, Op, Preconditioner, Result, SelfAdjoint, Side,
 };
@@ -70,9 +69,12 @@ impl Backend<f64> for Unwell {
 
 fn failing_refresh() -> Error {
     let ctx = Ctx::<f64>::default();
-    let options =
-        PreconditionerOptions { decay: Decay::DEFAULT, damping: KroneckerDamping::Exact, tolerated_failures: 1 };
-    let mut kfac = KfacPreconditioner::new(&ParamLayout::new([(1, 1)]), options);
+    let options = PreconditionerOptions {
+        damping: KroneckerDamping::Exact,
+        tolerated_failures: 1,
+        ..PreconditionerOptions::default()
+    };
+    let mut kfac = KfacPreconditioner::new(&ParamLayout::new([(1, 1)]), options).unwrap();
     let lambda = Damping::try_from(1.0).unwrap();
     let mut feed = |value: f64| {
         kfac.begin_update();

@@ -173,10 +173,8 @@ fn unbiased_and_honest(
 
     let largest = (high - exact).max(exact - low);
     let excess = |under: f64, share: f64| {
-        let gaps: Vec<f64> = runs
-            .iter()
-            .map(|run| (run.value - exact).powi(2) - under * (share * run.standard_error).powi(2))
-            .collect();
+        let gaps: Vec<f64> =
+            runs.iter().map(|run| (run.value - exact).powi(2) - under * (share * run.standard_error).powi(2)).collect();
         Mean::of(&gaps, largest.powi(2) + under * sample.powi(2) / 4.0)
     };
     if exact_error {

@@ -2,7 +2,6 @@
 
 use pullback::curvature::{Kronecker, KroneckerDamping, PiRule};
 use pullback::optim::{CaptureSink, KfacPreconditioner, ParamLayout, PreconditionerOptions};
-use pullback::stats::Decay;
 use pullback::testing::{contexts, relative_error, tolerance};
 use pullback::{Ctx, Curvature, DampedSolver, Damping, Error, Mat, MatMut, MatRef, Scalar};
 use rand::{Rng, RngExt, SeedableRng};
@@ -15,7 +14,7 @@ fn random<T: Scalar>(rng: &mut impl Rng, m: usize, n: usize) -> Mat<T> {
 }
 
 fn options<T: Scalar>(damping: KroneckerDamping<T>) -> PreconditionerOptions<T> {
-    PreconditionerOptions { decay: Decay::DEFAULT, damping, tolerated_failures: 2 }
+    PreconditionerOptions { damping, tolerated_failures: 2, ..PreconditionerOptions::default() }
 }
 
 fn both<T: Scalar>() -> [KroneckerDamping<T>; 2] {
@@ -58,7 +57,7 @@ fn agrees<T: Scalar>() {
             for damping in both() {
                 let mut rng = Pcg64::seed_from_u64(3);
                 let layout = ParamLayout::new(SHAPES);
-                let mut kfac = KfacPreconditioner::new(&layout, options(damping));
+                let mut kfac = KfacPreconditioner::new(&layout, options(damping)).unwrap();
                 (0..3).for_each(|_| feed(&ctx, &mut kfac, &mut rng));
                 let gradient = random::<T>(&mut rng, layout.len(), 1);
                 let mut out = vec![T::ZERO; layout.len()];
@@ -89,7 +88,7 @@ fn a_new_lambda_gives_another_answer() {
         let ctx = Ctx::reference();
         let mut rng = Pcg64::seed_from_u64(3);
         let layout = ParamLayout::new(SHAPES);
-        let mut kfac = KfacPreconditioner::new(&layout, options(damping));
+        let mut kfac = KfacPreconditioner::new(&layout, options(damping)).unwrap();
         feed(&ctx, &mut kfac, &mut rng);
         let gradient = random::<f64>(&mut rng, layout.len(), 1);
         let mut outs = [1e-2, 1.0].map(|lambda| {
@@ -110,7 +109,7 @@ fn a_failed_refresh_keeps_the_old_inverse_and_becomes_an_error_after_three_in_a_
     let mut rng = Pcg64::seed_from_u64(4);
     let layout = ParamLayout::new(SHAPES);
     for damping in both() {
-        let mut kfac = KfacPreconditioner::new(&layout, options(damping));
+        let mut kfac = KfacPreconditioner::new(&layout, options(damping)).unwrap();
         let lambda = Damping::try_from(0.1).unwrap();
         feed(&ctx, &mut kfac, &mut rng);
         kfac.refresh(&ctx, lambda).unwrap();
@@ -140,7 +139,7 @@ fn a_failed_refresh_keeps_the_old_inverse_and_becomes_an_error_after_three_in_a_
 fn misuse_is_a_typed_error() {
     let ctx = Ctx::<f64>::reference();
     let layout = ParamLayout::new(SHAPES);
-    let mut kfac = KfacPreconditioner::new(&layout, options(KroneckerDamping::Exact));
+    let mut kfac = KfacPreconditioner::new(&layout, options(KroneckerDamping::Exact)).unwrap();
     let lambda = Damping::try_from(0.1).unwrap();
     let mut out = vec![0.0; layout.len()];
     assert!(matches!(kfac.refresh(&ctx, lambda), Err(Error::InvalidParameter { name: "refresh", .. })));

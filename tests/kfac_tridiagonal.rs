@@ -16,7 +16,7 @@ use pullback::curvature::{BlockTridiagonal, KroneckerDamping, PiRule};
 use pullback::factor::Cholesky;
 use pullback::nn::{Activation, Loss, Mlp, Reduction, Workspace};
 use pullback::optim::{
-    CaptureSink, FisherKind, Kfac, KfacOptions, KfacStructure, LayeredObjective, Objective, Optimizer, ParamLayout,
+    CaptureSink, FisherKind, Kfac, KfacOptions, LayerCoupling, LayeredObjective, Objective, Optimizer, ParamLayout,
     Rejection, StepRule, TridiagonalOptions, TridiagonalPreconditioner,
 };
 use pullback::stats::{CrossFactors, Decay};
@@ -235,11 +235,11 @@ fn misuse_is_a_typed_error() {
     // two layers have one neighbourhood less than layers
     named(kfac.cross_activations(&ctx, 2, a.as_ref(), next.as_ref(), 1.0), "layer");
     let exact = KfacOptions {
-        structure: KfacStructure::BlockTridiagonal,
+        coupling: LayerCoupling::BlockTridiagonal,
         damping: KroneckerDamping::Exact,
         ..Default::default()
     };
-    named(Kfac::<f64, Workspace<f64>>::new(exact).map(|_| ()), "structure");
+    named(Kfac::<f64, Workspace<f64>>::new(exact).map(|_| ()), "coupling");
 }
 
 /// Keeps what a capture sends, and checks each cross call against the plain calls before it.
@@ -344,10 +344,10 @@ fn autoencoder(seed: u64) -> Problem {
     p
 }
 
-fn trained(structure: KfacStructure, step: StepRule, seed: u64, steps: usize) -> (f64, f64, Optim) {
+fn trained(coupling: LayerCoupling, step: StepRule, seed: u64, steps: usize) -> (f64, f64, Optim) {
     let (ctx, mut p) = (Ctx::default(), autoencoder(seed));
     let before = p.net.loss(&ctx, &p.theta, &p.batch).unwrap();
-    let options = KfacOptions { structure, step, rejection: Rejection::EveryStep, ..KfacOptions::default() };
+    let options = KfacOptions { coupling, step, rejection: Rejection::EveryStep, ..KfacOptions::default() };
     let mut kfac: Optim = Kfac::new(options).unwrap();
     for _ in 0..steps {
         kfac.step(&ctx, &p.net, &mut p.theta, &p.batch).unwrap();
@@ -360,8 +360,8 @@ fn it_reduces_the_loss_of_an_autoencoder_as_fast_as_the_block_diagonal_form() {
     let step = StepRule::QuadraticModel { momentum: true };
     let mut ratios = Vec::new();
     for seed in 0..5 {
-        let (before, chain, kfac) = trained(KfacStructure::BlockTridiagonal, step, seed, 40);
-        let (_, blocks, other) = trained(KfacStructure::BlockDiagonal, step, seed, 40);
+        let (before, chain, kfac) = trained(LayerCoupling::BlockTridiagonal, step, seed, 40);
+        let (_, blocks, other) = trained(LayerCoupling::BlockDiagonal, step, seed, 40);
         eprintln!("{seed}: {before} chain {chain} blocks {blocks}");
         assert!(chain < 0.1 * before, "seed {seed}: {before} became {chain}");
         assert!(kfac.preconditioner().is_none() && kfac.tridiagonal_preconditioner().is_some());
@@ -379,7 +379,7 @@ fn a_step_is_the_dense_solve_with_the_captured_chain() {
     let start = p.theta.clone();
     let options = KfacOptions {
         lambda: 0.3,
-        structure: KfacStructure::BlockTridiagonal,
+        coupling: LayerCoupling::BlockTridiagonal,
         damping: FACTORED,
         adaptation: None,
         fisher: FisherKind::Exact,
@@ -402,7 +402,7 @@ fn a_step_is_the_dense_solve_with_the_captured_chain() {
     let error = distance(&moved, &want);
     assert!(error <= tolerance::<f64>(start.len(), kappa) * norm(&want), "{error:e}");
     // what the cross moments contribute is real: the block-diagonal step is another
-    let blocks = KfacOptions { structure: KfacStructure::BlockDiagonal, ..options };
+    let blocks = KfacOptions { coupling: LayerCoupling::BlockDiagonal, ..options };
     let mut theta = start.clone();
     Kfac::new(blocks).unwrap().step(&ctx, &p.net, &mut theta, &p.batch).unwrap();
     let other = Mat::from_fn(start.len(), 1, |i, _| theta[i] - start[i]);
@@ -419,15 +419,15 @@ fn one_layer_trains_as_the_block_diagonal_form_does() {
         reduction: Reduction::Mean,
         cases: 40,
     };
-    let run = |structure| {
+    let run = |coupling| {
         let (ctx, mut p) = (Ctx::default(), problem(&spec, 3));
-        let mut kfac: Optim = Kfac::new(KfacOptions { structure, ..KfacOptions::default() }).unwrap();
+        let mut kfac: Optim = Kfac::new(KfacOptions { coupling, ..KfacOptions::default() }).unwrap();
         for _ in 0..10 {
             kfac.step(&ctx, &p.net, &mut p.theta, &p.batch).unwrap();
         }
         Mat::from_vec(p.theta, 15, 1).unwrap()
     };
-    let (chain, blocks) = (run(KfacStructure::BlockTridiagonal), run(KfacStructure::BlockDiagonal));
+    let (chain, blocks) = (run(LayerCoupling::BlockTridiagonal), run(LayerCoupling::BlockDiagonal));
     let error = distance(&chain, &blocks);
     // ten steps that pass differences of rounding on
     assert!(error <= tolerance::<f64>(15 * 10, 100.0) * norm(&blocks), "{error:e}");

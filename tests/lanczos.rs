@@ -248,9 +248,8 @@ fn thin_qr_laws<T: Scalar>() {
             thin_qr_law(&ctx, &Mat::<T>::zeros(n, k), Some(0));
         }
         // columns that fall by 2^-3 each, far below ε of the first, and nearly parallel ones
-        let graded = Mat::from_fn(40, 20, |i, j| {
-            T::of(gallery::uniform::<f64>(40, 20, 5)[(i, j)] * 2f64.powi(-3 * j as i32))
-        });
+        let graded =
+            Mat::from_fn(40, 20, |i, j| T::of(gallery::uniform::<f64>(40, 20, 5)[(i, j)] * 2f64.powi(-3 * j as i32)));
         thin_qr_law(&ctx, &graded, Some(20));
         let g = gallery::uniform::<f64>(50, 4, 6);
         let parallel = Mat::from_fn(50, 4, |i, j| T::of(g[(i, 0)] + T::EPS.f64().sqrt() * g[(i, j)]));
@@ -258,10 +257,7 @@ fn thin_qr_laws<T: Scalar>() {
         // rank 3 in random combinations
         let (left, right) = (gallery::uniform::<f64>(40, 3, 1), gallery::uniform::<f64>(3, 10, 2));
         thin_qr_law(&ctx, &times(&left, &right).cast::<T>(), Some(3));
-        assert!(matches!(
-            ThinQr::new(&ctx, MatRef::from_column(&[T::ONE, T::nan()])),
-            Err(Error::NotFinite { .. })
-        ));
+        assert!(matches!(ThinQr::new(&ctx, MatRef::from_column(&[T::ONE, T::nan()])), Err(Error::NotFinite { .. })));
     }
 }
 

@@ -12,6 +12,8 @@
 //! | [`BlockDiagonal`] of any | closed | block by block | worst of its blocks | if every block may |
 //! | [`Kronecker`] A ⊗ S | not closed | eigenbases, or two Choleskys with π | exact, or factored | yes |
 //! | [`BlockTridiagonal`] chain of A ⊗ S | not closed | a recursion over the layers with π | factored | yes |
+//! | [`KroneckerN`] A_1 ⊗ ... ⊗ A_k | not closed | eigenbases, or k Choleskys with λ split | exact, or factored | yes |
+//! | [`EigenKronecker`] (U_A ⊗ U_S) diag(S*) (U_A ⊗ U_S)ᵀ | closed in its basis | two rotations | exact | yes |
 //! | [`MatrixFree`] | shifted operator | preconditioned CG | iterative | no: not linear in B |
 
 mod any;
@@ -21,8 +23,11 @@ mod block_tridiagonal_inverse;
 mod capability;
 mod dense;
 mod diagonal;
+mod eigen_kronecker;
 mod kronecker;
 mod kronecker_inverse;
+mod kronecker_n;
+mod kronecker_n_inverse;
 mod matrix_free;
 mod pi;
 pub mod precondition;
@@ -36,8 +41,11 @@ pub use capability::{
 };
 pub use dense::{Dense, DenseInverse};
 pub use diagonal::{Diagonal, DiagonalInverse};
+pub use eigen_kronecker::{EigenKronecker, EigenKroneckerInverse};
 pub use kronecker::{Kronecker, KroneckerDamping};
 pub use kronecker_inverse::{FactorInverse, KroneckerInverse};
+pub use kronecker_n::{KroneckerN, KroneckerNRoot};
+pub use kronecker_n_inverse::KroneckerNInverse;
 pub use matrix_free::{MatrixFree, MatrixFreeSolver};
 pub use pi::PiRule;
 

@@ -64,6 +64,11 @@ impl<T: Scalar> KroneckerEigen<T> {
         self.left.dim() * self.right.dim()
     }
 
+    /// Whether both decompositions are the same objects in memory: a clone, not a new computation.
+    pub fn shares_with(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.left, &other.left) && Arc::ptr_eq(&self.right, &other.right)
+    }
+
     /// Decomposition of A.
     pub fn left(&self) -> &SymEigen<T> {
         &self.left
@@ -105,12 +110,7 @@ impl<T: Scalar> KroneckerEigen<T> {
     /// # Errors
     /// [`Error::Shape`](crate::Error::Shape).
     pub fn map_apply(&self, ctx: &Ctx<T>, f: impl Fn(T, T) -> T, x: MatRef<'_, T>, y: MatMut<'_, T>) -> Result<()> {
-        let (q, r) = (self.left.vectors(), self.right.vectors());
-        let mut rotated = ctx.scratch(self.dim(), x.ncols());
-        let (qt, rt) = ((q, Op::Transpose), (r, Op::Transpose));
-        kronecker_apply(ctx, T::ONE, qt, rt, x, T::ZERO, rotated.as_mut())?;
-        rotated.as_mut().cols_mut().for_each(|v| self.scale(&f, v));
-        kronecker_apply(ctx, T::ONE, (q, Op::No), (r, Op::No), rotated.as_ref(), T::ZERO, y)
+        self.scale_apply(ctx, |v| self.scale(&f, v), x, y)
     }
 
     /// The same map on one n_b x n_a matrix with any leading dimension.
@@ -118,9 +118,7 @@ impl<T: Scalar> KroneckerEigen<T> {
     /// # Errors
     /// [`Error::Shape`](crate::Error::Shape).
     pub fn map_matrix(&self, ctx: &Ctx<T>, f: impl Fn(T, T) -> T, v: MatRef<'_, T>, out: MatMut<'_, T>) -> Result<()> {
-        let mut rotated = ctx.scratch(self.right.dim(), self.left.dim());
-        self.rotate_and_scale(ctx, &f, v, rotated.as_mut())?;
-        self.rotate_back(ctx, rotated.as_ref(), out)
+        self.scale_matrix(ctx, |v| self.scale(&f, v), v, out)
     }
 
     /// The same map in place of one n_b x n_a matrix.
@@ -128,22 +126,61 @@ impl<T: Scalar> KroneckerEigen<T> {
     /// # Errors
     /// [`Error::Shape`](crate::Error::Shape).
     pub fn map_in_place(&self, ctx: &Ctx<T>, f: impl Fn(T, T) -> T, v: MatMut<'_, T>) -> Result<()> {
+        self.scale_in_place(ctx, |v| self.scale(&f, v), v)
+    }
+
+    /// Y ← (Q_A ⊗ Q_B) D (Q_A ⊗ Q_B)ᵀ X for any diagonal D: `scale` multiplies one vector of n_a n_b coordinates in the
+    /// eigenbasis (in the order of [`KroneckerEigen::values`]) by D.
+    ///
+    /// # Errors
+    /// [`Error::Shape`](crate::Error::Shape).
+    pub fn scale_apply(
+        &self,
+        ctx: &Ctx<T>,
+        scale: impl Fn(&mut [T]),
+        x: MatRef<'_, T>,
+        y: MatMut<'_, T>,
+    ) -> Result<()> {
+        let (q, r) = (self.left.vectors(), self.right.vectors());
+        let mut rotated = ctx.scratch(self.dim(), x.ncols());
+        let (qt, rt) = ((q, Op::Transpose), (r, Op::Transpose));
+        kronecker_apply(ctx, T::ONE, qt, rt, x, T::ZERO, rotated.as_mut())?;
+        rotated.as_mut().cols_mut().for_each(scale);
+        kronecker_apply(ctx, T::ONE, (q, Op::No), (r, Op::No), rotated.as_ref(), T::ZERO, y)
+    }
+
+    /// [`KroneckerEigen::scale_apply`] on one n_b x n_a matrix with any leading dimension.
+    ///
+    /// # Errors
+    /// [`Error::Shape`](crate::Error::Shape).
+    pub fn scale_matrix(
+        &self,
+        ctx: &Ctx<T>,
+        scale: impl Fn(&mut [T]),
+        v: MatRef<'_, T>,
+        out: MatMut<'_, T>,
+    ) -> Result<()> {
         let mut rotated = ctx.scratch(self.right.dim(), self.left.dim());
-        self.rotate_and_scale(ctx, &f, v.rb(), rotated.as_mut())?;
+        self.rotate(ctx, v, rotated.as_mut())?;
+        scale(rotated.as_mut_slice());
+        self.rotate_back(ctx, rotated.as_ref(), out)
+    }
+
+    /// [`KroneckerEigen::scale_matrix`] in place.
+    ///
+    /// # Errors
+    /// [`Error::Shape`](crate::Error::Shape).
+    pub fn scale_in_place(&self, ctx: &Ctx<T>, scale: impl Fn(&mut [T]), v: MatMut<'_, T>) -> Result<()> {
+        let mut rotated = ctx.scratch(self.right.dim(), self.left.dim());
+        self.rotate(ctx, v.rb(), rotated.as_mut())?;
+        scale(rotated.as_mut_slice());
         self.rotate_back(ctx, rotated.as_ref(), v)
     }
 
-    fn rotate_and_scale(
-        &self,
-        ctx: &Ctx<T>,
-        f: &impl Fn(T, T) -> T,
-        v: MatRef<'_, T>,
-        mut rotated: MatMut<'_, T>,
-    ) -> Result<()> {
+    /// Q_Bᵀ V Q_A.
+    fn rotate(&self, ctx: &Ctx<T>, v: MatRef<'_, T>, rotated: MatMut<'_, T>) -> Result<()> {
         let (q, r) = ((self.left.vectors(), Op::Transpose), (self.right.vectors(), Op::Transpose));
-        two_sided_product(ctx, T::ONE, q, r, v, T::ZERO, rotated.rb_mut())?;
-        self.scale(f, rotated.into_slice());
-        Ok(())
+        two_sided_product(ctx, T::ONE, q, r, v, T::ZERO, rotated)
     }
 
     fn rotate_back(&self, ctx: &Ctx<T>, rotated: MatRef<'_, T>, out: MatMut<'_, T>) -> Result<()> {

@@ -6,12 +6,17 @@
 //! A ⊗ S  ≈  block l of the data term's G on the batch
 //! ```
 //! with n the cases used of the batch, and g = ∂ℓ/∂s_l of one case for one draw of its targets (Monte-Carlo), for the
-//! observed targets (empirical), or summed over all output directions S e_c (exact).
+//! observed targets (empirical), or summed over all output directions R e_c, R Rᵀ = H_z (exact: KFLR, without sampling
+//! noise). The recursive kind (KFRA) sends S_l as matrices, see `kfra`.
+//!
+//! Every set of g is followed by the pair of it and ā, at the weight of S: Σ weight (ā āᵀ) ⊗ (g gᵀ) over the sets is the
+//! layer's block of the Fisher matrix (an estimate of it where targets are drawn) without the factorization.
 //!
 //! Cost        Monte-Carlo and empirical: one backward pass without weight gradients, 2(P - P_1) n flops; exact: as
 //!             many as outputs.
-//! Laws        tests/nn_capture.rs.
-//! Reference   J. Martens, R. Grosse, ICML 2015, sections 2 and 5; chapter section 5.4.
+//! Laws        tests/nn_capture.rs, tests/kfra.rs.
+//! Reference   J. Martens, R. Grosse, ICML 2015, sections 2 and 5; chapter section 5.4. KFLR: A. Botev, H. Ritter,
+//!             D. Barber, Practical Gauss-Newton optimisation for deep learning, 2017, arXiv:1706.03662.
 
 use super::backprop::top_mut;
 use super::columns;
@@ -82,11 +87,15 @@ impl<T: Scalar> LayeredObjective<T> for Mlp<T> {
         // the batch's weight of a case, times the cases that each used one stands for
         let weight = T::of(self.weight(batch.cases()) * (batch.cases() as f64 / n as f64));
         let z = columns::columns(ws.outputs(), 0, n);
+        if kind == FisherKind::Recursive {
+            return self.recursive_moments(ctx, theta, ws, n, weight, sink);
+        }
         // the gradients of the layer above, which came before
         let widest = self.layers().iter().map(|l| l.width).max().unwrap_or(0);
         let mut above = ctx.scratch(if cross { widest } else { 0 }, n);
-        let send = &mut |l: usize, _: MatRef<'_, T>, delta: MatRef<'_, T>| {
+        let send = &mut |l: usize, input: MatRef<'_, T>, delta: MatRef<'_, T>| {
             sink.gradients(ctx, l, delta, weight)?;
+            sink.pairs(ctx, l, input, delta, weight)?;
             if cross {
                 if let Some(next) = self.layers().get(l + 1) {
                     let next = top_mut(above.as_mut_slice(), next.width, n)?;
@@ -106,6 +115,7 @@ impl<T: Scalar> LayeredObjective<T> for Mlp<T> {
                 self.output_loss().sample_gradient(ctx, z, sample, seed.as_mut())?;
                 self.backpropagate(ctx, theta, batch.inputs(), ws, seed.as_ref(), send)
             }
+            FisherKind::Recursive => unreachable!("returned above"),
             FisherKind::Exact => (0..self.outputs()).try_for_each(|direction| {
                 self.output_loss().factor_column(ctx, z, direction, seed.as_mut())?;
                 self.backpropagate(ctx, theta, batch.inputs(), ws, seed.as_ref(), send)

@@ -9,6 +9,7 @@
 //! | `workspace`, `backprop` | forward and backward pass |
 //! | `rop` | products with J, Jᵀ, G and H, and the operators made of them |
 //! | `capture` | what K-FAC looks at: activations and pseudo-gradients |
+//! | `kfra` | second moments of pseudo-gradients by recursion on the average block |
 //! | `init` | sparse, Glorot and He initialization |
 
 mod activation;
@@ -20,6 +21,7 @@ mod columns;
 pub mod data;
 mod elementary;
 mod init;
+mod kfra;
 mod layer;
 mod loss;
 mod loss_sample;

@@ -4,7 +4,7 @@
 //! ```text
 //! 1  h, ∇h                                    forward, backward
 //! 2  A, S ← moving averages (Eq 25)           backward with targets sampled from the model
-//! 3  refresh (A ⊗ S + γ²I)⁻¹                  every T₃ steps, and in steps 1-3
+//! 3  refresh (A ⊗ S + γ²I)⁻¹                  every T₃ steps, and in steps 1-3; what costs nothing, every step
 //! 4  d = -(A ⊗ S + γ²I)⁻¹ ∇h                  Eq 22 or 23
 //! 5  α, μ = argmin M(α d + μ δ₀)              Eq 26, 27: one forward product each, M with the exact Gauss-Newton matrix
 //! 6  θ ← θ + δ,  δ = α d + μ δ₀
@@ -17,40 +17,28 @@
 //! Reference   J. Martens, R. Grosse, ICML 2015, arXiv:1503.05671, algorithm 2; chapter Algorithm 1.
 
 use super::kfac_options::{GammaRule, KfacOptions, Rejection, StepRule};
+use super::kfac_state::State;
 use super::structure::StructuredPreconditioner;
 use super::{
-    IterateAverage, KfacPreconditioner, LayeredObjective, LevenbergMarquardt, ModelDamping, Optimizer, Passes,
+    IterateAverage, KfacPreconditioner, LayerStructure, LayeredObjective, LevenbergMarquardt, ModelDamping, Optimizer,
     QuadraticModel, StepReport, SubspaceStep, TridiagonalPreconditioner, dot, finite_loss,
 };
 use crate::backend::{Ctx, check};
 use crate::curvature::Damping;
 use crate::error::{Result, check_len};
-use crate::mat::Mat;
 use crate::scalar::Scalar;
 
 /// The K-FAC optimizer. `W` is the objective's workspace, inferred from use.
 #[derive(Debug)]
 pub struct Kfac<T, W> {
     options: KfacOptions<T>,
+    structures: Option<Vec<LayerStructure>>,
     rule: LevenbergMarquardt,
     gamma: Option<f64>,
     steps: u64,
     samples: u64,
     state: Option<State<T, W>>,
     average: Option<IterateAverage<T>>,
-}
-
-/// What exists from the first step on.
-#[derive(Debug)]
-struct State<T, W> {
-    preconditioner: StructuredPreconditioner<T>,
-    workspace: W,
-    gradient: Vec<T>,
-    direction: Vec<T>,
-    /// δ₀, then δ.
-    update: Vec<T>,
-    /// Whether `direction` still holds the θ from which the last step was taken.
-    can_step_back: bool,
 }
 
 /// A step before it is taken: δ = α d + μ δ₀ and what the model says of it.
@@ -68,7 +56,19 @@ impl<T: Scalar, W> Kfac<T, W> {
             options.adaptation.map_or((0.5, f64::MIN_POSITIVE, f64::MAX), |a| (a.omega, a.min, a.max));
         let rule = LevenbergMarquardt::new(options.lambda, omega, min, max)?;
         let average = options.averaging.map(|(decay, start)| IterateAverage::new(decay, start));
-        Ok(Self { options, rule, gamma: None, steps: 0, samples: 0, state: None, average })
+        Ok(Self { options, structures: None, rule, gamma: None, steps: 0, samples: 0, state: None, average })
+    }
+
+    /// With a structure of its own for every layer, in place of the one in the options.
+    ///
+    /// # Errors
+    /// As [`Kfac::new`]; whether the structures fit the layers is known at the first step.
+    pub fn with_structures(options: KfacOptions<T>, structures: Vec<LayerStructure>) -> Result<Self> {
+        for &structure in &structures {
+            options.coupling.check(&KfacOptions { structure, ..options })?;
+            structure.check_fisher(options.fisher)?;
+        }
+        Ok(Self { structures: Some(structures), ..Self::new(options)? })
     }
 
     /// λ.
@@ -108,14 +108,7 @@ impl<T: Scalar, W> Kfac<T, W> {
         if let Some(state) = &self.state {
             return check_len("theta of an optimizer in use", state.update.len(), n);
         }
-        self.state = Some(State {
-            preconditioner: StructuredPreconditioner::new(objective.layout(), &self.options),
-            workspace: objective.workspace(),
-            gradient: vec![T::ZERO; n],
-            direction: vec![T::ZERO; n],
-            update: vec![T::ZERO; n],
-            can_step_back: false,
-        });
+        self.state = Some(State::new(objective, &self.options, self.structures.as_deref())?);
         Ok(())
     }
 
@@ -138,83 +131,6 @@ impl<T: Scalar, W> Kfac<T, W> {
 
     fn due(&self, interval: u64) -> bool {
         self.steps.is_multiple_of(interval)
-    }
-}
-
-impl<T: Scalar, W> State<T, W> {
-    fn update_statistics<O: LayeredObjective<T, Workspace = W>>(
-        &mut self,
-        ctx: &Ctx<T>,
-        objective: &O,
-        theta: &[T],
-        batch: &O::Batch,
-        options: &KfacOptions<T>,
-        sample: u64,
-    ) -> Result<()> {
-        self.preconditioner.begin_update();
-        // distinct streams for distinct seeds, distinct draws for distinct steps
-        let sample = options.seed.wrapping_mul(0x9E37_79B9_7F4A_7C15).wrapping_add(sample);
-        let ws = &mut self.workspace;
-        let cases = options.statistics_cases.unwrap_or(usize::MAX);
-        objective.capture(ctx, theta, batch, ws, options.fisher, cases, sample, self.preconditioner.sink())
-    }
-
-    /// θ as it was before the last step; the momentum restarts from zero.
-    fn step_back(&mut self, theta: &mut [T]) {
-        theta.copy_from_slice(&self.direction);
-        self.update.fill(T::ZERO);
-        self.can_step_back = false;
-    }
-
-    /// Step 4: d = -P ∇h.
-    fn direction(&mut self, ctx: &Ctx<T>) -> Result<()> {
-        self.can_step_back = false;
-        self.preconditioner.precondition(ctx, &self.gradient, &mut self.direction)?;
-        self.direction.iter_mut().for_each(|d| *d = -*d);
-        check::finite_slice("preconditioned gradient", &self.direction)
-    }
-
-    /// Step 5: the quadratic model on span{d, δ₀}, from forward products only.
-    fn model<O: LayeredObjective<T, Workspace = W>>(
-        &mut self,
-        ctx: &Ctx<T>,
-        objective: &O,
-        theta: &[T],
-        batch: &O::Batch,
-        lambda: f64,
-        with_previous: bool,
-        passes: &mut Passes,
-    ) -> Result<QuadraticModel> {
-        let with_previous = with_previous && self.update.iter().any(|&u| u != T::ZERO);
-        let both: [&[T]; 2] = [&self.direction, &self.update];
-        let vectors = if with_previous { &both[..] } else { &both[..1] };
-        let mut gram = Mat::zeros(vectors.len(), vectors.len());
-        objective.ggn_gram(ctx, theta, batch, &mut self.workspace, vectors, gram.as_mut())?;
-        passes.jvp += vectors.len() as u64;
-        let mut model = QuadraticModel {
-            gram: [[0.0; 2]; 2],
-            inner: [[0.0; 2]; 2],
-            slope: [0.0; 2],
-            l2: objective.l2().f64(),
-            lambda,
-        };
-        for (i, vi) in vectors.iter().enumerate() {
-            model.slope[i] = dot(&self.gradient, vi);
-            for (j, vj) in vectors.iter().enumerate() {
-                model.gram[i][j] = gram[(i, j)].f64();
-                // symmetric: each product of n-vectors once
-                model.inner[i][j] = if j < i { model.inner[j][i] } else { dot(vi, vj) };
-            }
-        }
-        Ok(model)
-    }
-
-    /// δ ← α d + μ δ₀.
-    fn form_update(&mut self, step: SubspaceStep) {
-        let (alpha, mu) = (T::of(step.alpha), T::of(step.momentum));
-        for (u, &d) in self.update.iter_mut().zip(&self.direction) {
-            *u = alpha * d + mu * *u;
-        }
     }
 }
 
@@ -276,6 +192,8 @@ impl<T: Scalar, W> Kfac<T, W> {
             report.refreshed = true;
             report.failed_refreshes = outcome.failed.len();
             report.preconditioner_damping = Some(T::of(gamma * gamma));
+        } else {
+            state.preconditioner.follow(ctx, Damping::try_from(gamma * gamma)?)?;
         }
         state.direction(ctx)?;
         match step_rule {

@@ -1,6 +1,6 @@
 //! Options of [`Kfac`](super::Kfac), each a value with the default of the paper's code where it has one.
 
-use super::{FisherKind, KfacStructure, ModelDamping};
+use super::{FactorLimit, FisherKind, LayerCoupling, LayerStructure, ModelDamping};
 use crate::curvature::{KroneckerDamping, PiRule};
 use crate::error::{Error, Result};
 use crate::scalar::Scalar;
@@ -80,10 +80,14 @@ pub struct KfacOptions<T> {
     pub adaptation: Option<DampingAdaptation>,
     /// How γ follows.
     pub gamma: GammaRule,
-    /// Which blocks the preconditioner has.
-    pub structure: KfacStructure,
+    /// Whether the preconditioner couples neighbouring layers.
+    pub coupling: LayerCoupling,
     /// Exact or factored damping of the blocks.
     pub damping: KroneckerDamping<T>,
+    /// The structure of every layer's block, where none of its own is given; [`LayerStructure::EigenKronecker`] is EKFAC.
+    pub structure: LayerStructure,
+    /// What a layer may cost under [`LayerStructure::Auto`].
+    pub limit: FactorLimit,
     /// Which second moments of output gradients.
     pub fisher: FisherKind,
     /// ε of the statistics.
@@ -119,8 +123,10 @@ impl<T: Scalar> Default for KfacOptions<T> {
                 model: ModelDamping::Included,
             }),
             gamma: GammaRule::FollowLambda,
-            structure: KfacStructure::BlockDiagonal,
+            coupling: LayerCoupling::BlockDiagonal,
             damping: KroneckerDamping::Factored { pi: PiRule::Trace },
+            structure: LayerStructure::default(),
+            limit: FactorLimit::default(),
             fisher: FisherKind::MonteCarlo,
             decay: Decay::DEFAULT,
             statistics_interval: 1,
@@ -145,7 +151,8 @@ impl<T: Scalar> KfacOptions<T> {
         let interval = |name, steps: u64| {
             if steps > 0 { Ok(()) } else { Err(Error::invalid(name, "must be at least 1 step")) }
         };
-        self.structure.check(&self.damping)?;
+        self.coupling.check(self)?;
+        self.structure.check_fisher(self.fisher)?;
         interval("statistics_interval", self.statistics_interval)?;
         interval("refresh_interval", self.refresh_interval)?;
         if self.statistics_cases == Some(0) {

@@ -3,7 +3,8 @@
 
 use crate::backend::Ctx;
 use crate::error::Result;
-use crate::mat::{MatMut, MatRef};
+use crate::factor::SymEigen;
+use crate::mat::{Mat, MatMut, MatRef};
 use crate::scalar::Scalar;
 
 /// One weight matrix W (rows x cols, bias as the last column) inside flat θ, stored as vec(W) by columns.
@@ -108,8 +109,8 @@ pub trait Objective<T: Scalar> {
 /// How the second moments of output gradients are taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum FisherKind {
-    /// All output directions (the columns of a square root of the output Hessian): no sampling noise, one backward
-    /// pass for each output.
+    /// KFLR: all output directions (the columns of a square root of the output Hessian), S = E[Σ_c g_c g_cᵀ] without
+    /// sampling noise; one backward pass for each output.
     Exact,
     /// Targets sampled from the model's own predictive distribution: an unbiased estimate of the Fisher matrix.
     #[default]
@@ -117,6 +118,10 @@ pub enum FisherKind {
     /// The observed targets. This is *not* the Fisher matrix, and it vanishes where the model fits; offered for
     /// comparison.
     Empirical,
+    /// KFRA: S goes back through the layers as a matrix, averaged over the cases in each, W_lᵀ S_l W_l ∘ E[φ' φ'ᵀ]: no
+    /// sampling noise, at a cost that depends on the number of outputs in the last layer only. Exact for one case, and for
+    /// linear hidden layers; no gradients of single cases exist, so nothing is paired.
+    Recursive,
 }
 
 /// Receives what a capture pass finds, to accumulate second moments.
@@ -169,6 +174,27 @@ pub trait CaptureSink<T: Scalar> {
     ) -> Result<()> {
         Ok(())
     }
+
+    /// The block of the layer += weight · Σ_cases (ā āᵀ) ⊗ (g gᵀ): Ā and G of the same cases, one a column, G being what
+    /// `gradients` was just given. Statistics that A and S cannot give are made of these; by default nothing is.
+    ///
+    /// # Errors
+    /// Whatever the accumulation can meet.
+    fn pairs(&mut self, _ctx: &Ctx<T>, _layer: usize, _a: MatRef<'_, T>, _g: MatRef<'_, T>, _weight: T) -> Result<()> {
+        Ok(())
+    }
+
+    /// S_layer += weight · M for a positive semidefinite M (rows x rows, both triangles) that was not made of gradients of
+    /// cases. By default the columns of a root of M are sent to `gradients`, about 9 rows³ flops.
+    ///
+    /// # Errors
+    /// Whatever the accumulation can meet; [`Error::NotFinite`](crate::Error::NotFinite).
+    fn gradient_moment(&mut self, ctx: &Ctx<T>, layer: usize, m: MatRef<'_, T>, weight: T) -> Result<()> {
+        let eigen = SymEigen::new(ctx, m.to_owned())?;
+        let (q, w) = (eigen.vectors(), eigen.values());
+        let root = Mat::from_fn(m.nrows(), m.nrows(), |i, j| q.at(i, j) * w[j].max(T::ZERO).sqrt());
+        self.gradients(ctx, layer, root.as_ref(), weight)
+    }
 }
 
 /// An objective with dense layers, which K-FAC can look into.
@@ -206,8 +232,8 @@ pub trait LayeredObjective<T: Scalar>: Objective<T> {
     ) -> Result<()>;
 
     /// Sends every layer's activations once, and its pseudo-gradients, to `sink`, after `forward` at the same θ and
-    /// batch. `sample` selects the random targets: equal numbers, equal targets. At most `cases` of the batch are
-    /// used (the first ones).  1 pass (as many as outputs for [`FisherKind::Exact`]).
+    /// batch; after each set of pseudo-gradients the pair of it and the layer's activations. `sample` selects the random targets: equal numbers, equal targets. At most `cases` of the batch are
+    /// used (the first ones).  1 pass (as many as outputs for [`FisherKind::Exact`], none for [`FisherKind::Recursive`]).
     ///
     /// # Errors
     /// Those of the sink.

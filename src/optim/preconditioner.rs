@@ -4,6 +4,9 @@
 //! layer ℓ:  A_ℓ = E[ā āᵀ],  S_ℓ = E[g gᵀ]  (moving averages, Eq 25)
 //!           U_ℓ = (A_ℓ ⊗ S_ℓ + λI)⁻¹ V_ℓ,  exactly through eigenbases (Eq 23) or with factored damping (Eq 22, 24)
 //! ```
+//! That is the structure [`LayerStructure::Kronecker`]; a layer may have another one: corrected eigenvalues (EKFAC), three
+//! factors for very wide inputs, a diagonal where factors are too large. By default it is A ⊗ S within the [`FactorLimit`].
+//!
 //! No model type of ours is needed: a caller who has a layer's homogeneous activations (d_in+1 x cases), its
 //! pseudo-gradients (d_out x cases) and a gradient matrix (d_out x d_in+1) gets the preconditioned gradient.
 //!
@@ -11,17 +14,20 @@
 //! error after `tolerated_failures` in a row, or at once where there is no old inverse to keep.
 //!
 //! Cost        statistics cases·(d_in² + d_out²) flops, refresh d_in³ + d_out³ (inverse) or about 9 times that (eigen),
-//!             application 2 d_out d_in (d_in + d_out) (twice that through eigenbases), a layer.
-//! Laws        tests/kfac_preconditioner.rs.
+//!             application 2 d_out d_in (d_in + d_out) (twice that through eigenbases), a layer; other structures:
+//!             [`LayerStructure::cost`].
+//! Laws        tests/kfac_preconditioner.rs, tests/layer_structure.rs.
 //! Reference   J. Martens, R. Grosse, ICML 2015, arXiv:1503.05671.
 
-use super::{CaptureSink, ParamLayout};
+use super::costs::LayerShape;
+use super::layer_block::{LayerBlock, Statistics};
+use super::{CaptureSink, FactorLimit, LayerStructure, ParamLayout};
 use crate::backend::Ctx;
-use crate::curvature::{Damping, KroneckerDamping, KroneckerInverse};
+use crate::curvature::{DampedInverse, Damping, KroneckerDamping, PiRule};
 use crate::error::{Error, Result, check_len, check_shape};
 use crate::mat::{MatMut, MatRef};
 use crate::scalar::Scalar;
-use crate::stats::{Decay, KroneckerFactors};
+use crate::stats::{Decay, EigenKroneckerMoments, KroneckerFactors};
 
 /// Options of a [`KfacPreconditioner`].
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -32,6 +38,23 @@ pub struct PreconditionerOptions<T> {
     pub damping: KroneckerDamping<T>,
     /// Failed refreshes in a row that a layer survives on its old inverse.
     pub tolerated_failures: usize,
+    /// The structure of every layer, where none of its own is given.
+    pub structure: LayerStructure,
+    /// What a layer may cost under [`LayerStructure::Auto`].
+    pub limit: FactorLimit,
+}
+
+/// ε = 0.95, factored damping with π by trace, 3 failures, A ⊗ S within the default limit.
+impl<T: Scalar> Default for PreconditionerOptions<T> {
+    fn default() -> Self {
+        Self {
+            decay: Decay::DEFAULT,
+            damping: KroneckerDamping::Factored { pi: PiRule::Trace },
+            tolerated_failures: 3,
+            structure: LayerStructure::default(),
+            limit: FactorLimit::default(),
+        }
+    }
 }
 
 /// What a refresh did.
@@ -43,17 +66,16 @@ pub struct RefreshReport {
     pub failed: Vec<(usize, Error)>,
 }
 
-/// Block-diagonal Kronecker-factored preconditioner of a network of dense layers.
+/// Block-diagonal preconditioner, Kronecker-factored where the layers allow, of a network of dense layers.
 ///
 /// ```
 /// use pullback::{Ctx, Damping, Mat, optim::{KfacPreconditioner, ParamLayout, PreconditionerOptions, CaptureSink}};
-/// use pullback::{curvature::KroneckerDamping, stats::Decay};
+/// use pullback::curvature::KroneckerDamping;
 /// let ctx = Ctx::<f64>::default();
 /// // one layer: 1 output, 1 input and a bias
 /// let layout = ParamLayout::new([(1, 2)]);
-/// let options =
-///     PreconditionerOptions { decay: Decay::DEFAULT, damping: KroneckerDamping::Exact, tolerated_failures: 3 };
-/// let mut kfac = KfacPreconditioner::new(&layout, options);
+/// let options = PreconditionerOptions { damping: KroneckerDamping::Exact, ..PreconditionerOptions::default() };
+/// let mut kfac = KfacPreconditioner::new(&layout, options)?;
 /// let activations = Mat::from_vec(vec![1.0, 1.0, -1.0, 1.0], 2, 2)?; // two cases, inputs 1 and -1
 /// let gradients = Mat::from_vec(vec![0.5, 0.5], 1, 2)?;
 /// kfac.begin_update();
@@ -69,104 +91,87 @@ pub struct RefreshReport {
 pub struct KfacPreconditioner<T> {
     options: PreconditionerOptions<T>,
     layout: ParamLayout,
-    layers: Vec<Layer<T>>,
-}
-
-#[derive(Debug)]
-struct Layer<T> {
-    index: usize,
-    factors: KroneckerFactors<T>,
-    inverse: Option<KroneckerInverse<T>>,
-    /// Value of `factors.updates()` at which the inverse was made.
-    made_at: u64,
-    failures: usize,
-    last_failure: Option<Error>,
-}
-
-impl<T: Scalar> Layer<T> {
-    /// A new inverse at λ: from the cached eigenbases where only λ has changed, else from the statistics.
-    fn renew(&mut self, ctx: &Ctx<T>, damping: KroneckerDamping<T>, lambda: Damping<T>) -> Result<()> {
-        let current = self.made_at == self.factors.updates();
-        let redamped = self.inverse.as_ref().filter(|_| current).and_then(|inverse| inverse.redamp(lambda).ok());
-        let inverse = match redamped {
-            Some(inverse) => inverse,
-            None if self.factors.updates() == 0 => {
-                return Err(Error::invalid("refresh", "no statistics yet: call begin_update and add a batch"));
-            }
-            // straight from the accumulators, without the copies of a snapshot
-            None => KroneckerInverse::new(ctx, self.factors.a(), self.factors.s(), damping, lambda)?,
-        };
-        self.inverse = Some(inverse);
-        self.made_at = self.factors.updates();
-        Ok(())
-    }
-
-    fn refresh(&mut self, ctx: &Ctx<T>, options: &PreconditionerOptions<T>, lambda: Damping<T>) -> Result<()> {
-        let Err(error) = self.renew(ctx, options.damping, lambda) else {
-            (self.failures, self.last_failure) = (0, None);
-            return Ok(());
-        };
-        self.failures += 1;
-        self.last_failure = Some(error.clone());
-        if self.inverse.is_none() {
-            Err(error)
-        } else if self.failures > options.tolerated_failures {
-            Err(Error::RepeatedFailure { op: "K-FAC refresh", failures: self.failures, last: Box::new(error) })
-        } else {
-            Ok(())
-        }
-    }
+    layers: Vec<LayerBlock<T>>,
 }
 
 impl<T: Scalar> KfacPreconditioner<T> {
     /// For weight matrices laid out like `layout`, without statistics yet.
-    pub fn new(layout: &ParamLayout, options: PreconditionerOptions<T>) -> Self {
-        let layer = |(index, block): (usize, &super::ParamBlock)| Layer {
-            index,
-            factors: KroneckerFactors::new(block.rows, block.cols, options.decay),
-            inverse: None,
-            made_at: 0,
-            failures: 0,
-            last_failure: None,
+    ///
+    /// # Errors
+    /// [`Error::InvalidParameter`] when the structure in the options does not fit a layer.
+    pub fn new(layout: &ParamLayout, options: PreconditionerOptions<T>) -> Result<Self> {
+        Self::with_structures(layout, options, &vec![options.structure; layout.blocks().len()])
+    }
+
+    /// With a structure of its own for every layer.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] unless there are as many structures as layers; [`Error::InvalidParameter`] when a structure does
+    /// not fit its layer.
+    pub fn with_structures(
+        layout: &ParamLayout,
+        options: PreconditionerOptions<T>,
+        structures: &[LayerStructure],
+    ) -> Result<Self> {
+        check_len("structures", layout.blocks().len(), structures.len())?;
+        let layer = |(index, (block, wanted)): (usize, (&super::ParamBlock, &LayerStructure))| {
+            let shape = LayerShape { d_in: block.cols, d_out: block.rows };
+            let structure = wanted.resolve(shape, options.damping, options.limit)?;
+            let cost = structure.cost(shape, options.damping).flops;
+            LayerBlock::new(index, block, structure, cost, &options)
         };
-        let layers = layout.blocks().iter().enumerate().map(layer).collect();
-        Self { options, layout: layout.clone(), layers }
+        let layers = layout.blocks().iter().zip(structures).enumerate().map(layer).collect::<Result<_>>()?;
+        Ok(Self { options, layout: layout.clone(), layers })
+    }
+
+    /// The structure that a layer has got, never `Auto`.
+    pub fn structure(&self, layer: usize) -> Option<LayerStructure> {
+        self.layers.get(layer).map(|layer| layer.structure)
     }
 
     /// Begins an update of every layer's statistics: what is added until the next call is one batch.
     pub fn begin_update(&mut self) {
-        self.layers.iter_mut().for_each(|layer| layer.factors.begin());
+        self.layers.iter_mut().for_each(|layer| layer.statistics.begin());
     }
 
-    /// Statistics of a layer.
+    /// A and S of a layer; `None` where its structure has none.
     pub fn factors(&self, layer: usize) -> Option<&KroneckerFactors<T>> {
-        self.layers.get(layer).map(|layer| &layer.factors)
+        match &self.layers.get(layer)?.statistics {
+            Statistics::Kronecker(factors) => Some(factors),
+            Statistics::EigenKronecker(moments) => Some(moments.factors()),
+            Statistics::ThreeFactor(_) | Statistics::Diagonal(_) => None,
+        }
     }
 
-    /// The damped inverse of a layer; `None` before the first refresh.
-    pub fn inverse(&self, layer: usize) -> Option<&KroneckerInverse<T>> {
-        self.layers.get(layer).and_then(|layer| layer.inverse.as_ref())
+    /// The corrected eigenvalues of a layer and their basis; `None` for another structure.
+    pub fn eigen_moments(&self, layer: usize) -> Option<&EigenKroneckerMoments<T>> {
+        match &self.layers.get(layer)?.statistics {
+            Statistics::EigenKronecker(moments) => Some(moments),
+            _ => None,
+        }
+    }
+
+    /// The damped inverse of a layer, over vec of its d_out x d_in matrix; `None` before the first refresh.
+    pub fn inverse(&self, layer: usize) -> Option<&dyn DampedInverse<T>> {
+        self.layers.get(layer).and_then(LayerBlock::inverse)
     }
 
     /// Whether every layer has an inverse.
     pub fn is_ready(&self) -> bool {
-        self.layers.iter().all(|layer| layer.inverse.is_some())
+        self.layers.iter().all(LayerBlock::is_ready)
     }
 
     /// Makes new inverses from the statistics at λ, the layers side by side over the thread budget. With exact damping
-    /// and unchanged statistics only λ is exchanged, at no factorization.
+    /// and unchanged statistics only λ is exchanged, at no factorization. Corrected eigenvalues are taken to the new basis.
     ///
     /// # Errors
     /// [`Error::RepeatedFailure`] after too many failures of a layer in a row; the failure itself where there is no old
     /// inverse to keep.
     pub fn refresh(&mut self, ctx: &Ctx<T>, lambda: Damping<T>) -> Result<RefreshReport> {
         let options = self.options;
-        let mut order: Vec<&mut Layer<T>> = self.layers.iter_mut().collect();
+        let mut order: Vec<&mut LayerBlock<T>> = self.layers.iter_mut().collect();
         // largest first, so that no thread is left with the largest at the end
-        order.sort_by_key(|layer| {
-            let cubed = |n: usize| (n as u128).pow(3);
-            std::cmp::Reverse(cubed(layer.factors.a().nrows()) + cubed(layer.factors.s().nrows()))
-        });
+        order.sort_by(|a, b| b.cost.total_cmp(&a.cost));
         ctx.for_each(&mut order, |ctx, layer| layer.refresh(ctx, &options, lambda))?;
         let mut report = RefreshReport::default();
         for layer in &mut self.layers {
@@ -176,6 +181,16 @@ impl<T: Scalar> KfacPreconditioner<T> {
             }
         }
         Ok(report)
+    }
+
+    /// Brings up to date, between refreshes, what costs no factorization: corrected eigenvalues in their present basis, and
+    /// diagonals, with λ. Layers of another structure, or without an inverse, stay as they are.
+    ///
+    /// # Errors
+    /// As [`KfacPreconditioner::refresh`].
+    pub fn follow(&mut self, ctx: &Ctx<T>, lambda: Damping<T>) -> Result<()> {
+        let options = self.options;
+        self.layers.iter_mut().try_for_each(|layer| layer.follow(ctx, &options, lambda))
     }
 
     /// out ← P g for flat g and out, P the damped inverse of every block.
@@ -200,22 +215,29 @@ impl<T: Scalar> KfacPreconditioner<T> {
         let block = block.ok_or_else(|| Error::invalid("layer", format!("{layer} does not exist")))?;
         check_shape("precondition_layer: V", (block.rows, block.cols), v.shape())?;
         check_shape("precondition_layer: U", (block.rows, block.cols), u.shape())?;
-        let inverse = self.inverse(layer);
-        let inverse = inverse.ok_or_else(|| Error::invalid("precondition", "no inverse yet: call refresh first"))?;
-        inverse.precondition_matrix(ctx, v, u)
+        self.layers[layer].precondition(ctx, v, u)
     }
 
-    fn layer_mut(&mut self, layer: usize) -> Result<&mut Layer<T>> {
-        self.layers.get_mut(layer).ok_or_else(|| Error::invalid("layer", format!("{layer} does not exist")))
+    fn statistics(&mut self, layer: usize) -> Result<&mut Statistics<T>> {
+        let layer_ref = self.layers.get_mut(layer).map(|layer| &mut layer.statistics);
+        layer_ref.ok_or_else(|| Error::invalid("layer", format!("{layer} does not exist")))
     }
 }
 
 impl<T: Scalar> CaptureSink<T> for KfacPreconditioner<T> {
     fn activations(&mut self, ctx: &Ctx<T>, layer: usize, a: MatRef<'_, T>, weight: T) -> Result<()> {
-        self.layer_mut(layer)?.factors.add_activations(ctx, a, weight)
+        self.statistics(layer)?.activations(ctx, a, weight)
     }
 
     fn gradients(&mut self, ctx: &Ctx<T>, layer: usize, g: MatRef<'_, T>, weight: T) -> Result<()> {
-        self.layer_mut(layer)?.factors.add_gradients(ctx, g, weight)
+        self.statistics(layer)?.gradients(ctx, g, weight)
+    }
+
+    fn pairs(&mut self, ctx: &Ctx<T>, layer: usize, a: MatRef<'_, T>, g: MatRef<'_, T>, weight: T) -> Result<()> {
+        self.statistics(layer)?.pairs(ctx, a, g, weight)
+    }
+
+    fn gradient_moment(&mut self, _ctx: &Ctx<T>, layer: usize, m: MatRef<'_, T>, weight: T) -> Result<()> {
+        self.statistics(layer)?.gradient_moment(m, weight)
     }
 }

@@ -1,8 +1,8 @@
-//! [`KfacStructure`]: which blocks K-FAC's preconditioner has, and the preconditioner of either structure behind one type.
+//! [`LayerCoupling`]: which blocks K-FAC's preconditioner has, and the preconditioner of either structure behind one type.
 
 use super::{
-    CaptureSink, KfacOptions, KfacPreconditioner, ParamLayout, PreconditionerOptions, RefreshReport,
-    TridiagonalOptions, TridiagonalPreconditioner,
+    CaptureSink, FisherKind, KfacOptions, KfacPreconditioner, LayerStructure, ParamLayout, PreconditionerOptions,
+    RefreshReport, TridiagonalOptions, TridiagonalPreconditioner,
 };
 use crate::backend::Ctx;
 use crate::curvature::{Damping, KroneckerDamping};
@@ -11,23 +11,32 @@ use crate::scalar::Scalar;
 
 /// Which blocks of the inverse Fisher matrix a [`Kfac`](super::Kfac) models.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum KfacStructure {
+pub enum LayerCoupling {
     /// One block a layer: layers are independent.
     #[default]
     BlockDiagonal,
-    /// Blocks of neighbouring layers too; needs factored damping and an objective whose layers form a chain and which
-    /// sends cross moments ([`CaptureSink::cross_gradients`]).
+    /// Blocks of neighbouring layers too; needs Kronecker-factored layers with factored damping, and an objective whose
+    /// layers form a chain and which sends cross moments ([`CaptureSink::cross_gradients`]).
     BlockTridiagonal,
 }
 
-impl KfacStructure {
-    /// `Ok` where the structure can be damped in this way.
-    pub(super) fn check<T: Scalar>(self, damping: &KroneckerDamping<T>) -> Result<()> {
-        match (self, damping) {
-            (KfacStructure::BlockTridiagonal, KroneckerDamping::Exact) => {
-                Err(Error::invalid("structure", "the block-tridiagonal inverse needs factored damping"))
-            }
-            _ => Ok(()),
+impl LayerCoupling {
+    /// `Ok` where the other options allow this one.
+    pub(super) fn check<T: Scalar>(self, options: &KfacOptions<T>) -> Result<()> {
+        let refuse = |why| Err(Error::invalid("coupling", format!("the block-tridiagonal inverse {why}")));
+        if self == LayerCoupling::BlockDiagonal {
+            Ok(())
+        } else if options.damping == KroneckerDamping::Exact {
+            refuse("needs factored damping")
+        } else if !matches!(
+            options.structure,
+            LayerStructure::Auto { corrected: false, .. } | LayerStructure::Kronecker
+        ) {
+            refuse("needs two Kronecker factors a layer")
+        } else if options.fisher == FisherKind::Recursive {
+            refuse("needs cross moments, which KFRA does not have")
+        } else {
+            Ok(())
         }
     }
 }
@@ -42,17 +51,23 @@ pub(super) enum StructuredPreconditioner<T> {
 use StructuredPreconditioner::{Diagonal, Tridiagonal};
 
 impl<T: Scalar> StructuredPreconditioner<T> {
-    pub(super) fn new(layout: &ParamLayout, options: &KfacOptions<T>) -> Self {
-        let &KfacOptions { structure, decay, damping, tolerated_failures, .. } = options;
-        match (structure, damping) {
-            (KfacStructure::BlockTridiagonal, KroneckerDamping::Factored { pi }) => Tridiagonal(
-                TridiagonalPreconditioner::new(layout, TridiagonalOptions { decay, pi, tolerated_failures }),
-            ),
-            // a tridiagonal structure with exact damping was refused with the options
-            _ => {
-                Diagonal(KfacPreconditioner::new(layout, PreconditionerOptions { decay, damping, tolerated_failures }))
-            }
+    pub(super) fn new(
+        layout: &ParamLayout,
+        options: &KfacOptions<T>,
+        structures: Option<&[LayerStructure]>,
+    ) -> Result<Self> {
+        let &KfacOptions { coupling, decay, damping, tolerated_failures, structure, limit, .. } = options;
+        // a tridiagonal coupling with exact damping was refused with the options
+        if let (LayerCoupling::BlockTridiagonal, KroneckerDamping::Factored { pi }) = (coupling, damping) {
+            let options = TridiagonalOptions { decay, pi, tolerated_failures };
+            return Ok(Tridiagonal(TridiagonalPreconditioner::new(layout, options)));
         }
+        let options = PreconditionerOptions { decay, damping, tolerated_failures, structure, limit };
+        let preconditioner = match structures {
+            Some(structures) => KfacPreconditioner::with_structures(layout, options, structures)?,
+            None => KfacPreconditioner::new(layout, options)?,
+        };
+        Ok(Diagonal(preconditioner))
     }
 
     pub(super) fn begin_update(&mut self) {
@@ -80,6 +95,14 @@ impl<T: Scalar> StructuredPreconditioner<T> {
         match self {
             Diagonal(p) => p.refresh(ctx, lambda),
             Tridiagonal(p) => p.refresh(ctx, lambda),
+        }
+    }
+
+    pub(super) fn follow(&mut self, ctx: &Ctx<T>, lambda: Damping<T>) -> Result<()> {
+        match self {
+            Diagonal(p) => p.follow(ctx, lambda),
+            // nothing here can change without a factorization
+            Tridiagonal(_) => Ok(()),
         }
     }
 

@@ -39,10 +39,11 @@ pub struct KroneckerFactors<T> {
     average: MovingAverage,
 }
 
+/// A moving average of one second moment.
 #[derive(Debug, Clone)]
-struct Factor<T> {
+pub(super) struct Factor<T> {
     /// Lower triangle valid.
-    moment: Mat<T>,
+    pub(super) moment: Mat<T>,
     /// ε_k still to be applied by the first addition of the current update.
     pending: Option<f64>,
     /// 1 - ε_k of the current update.
@@ -50,27 +51,44 @@ struct Factor<T> {
 }
 
 impl<T: Scalar> Factor<T> {
-    fn new(dim: usize) -> Self {
+    pub(super) fn new(dim: usize) -> Self {
         Self { moment: Mat::zeros(dim, dim), pending: None, share: 0.0 }
     }
 
-    fn begin(&mut self, epsilon: f64) {
+    pub(super) fn begin(&mut self, epsilon: f64) {
         self.pending = Some(epsilon);
         self.share = 1.0 - epsilon;
     }
 
-    fn add(&mut self, ctx: &Ctx<T>, op: &'static str, x: MatRef<'_, T>, weight: T) -> Result<()> {
-        check_shape(op, (self.moment.nrows(), x.ncols()), x.shape())?;
+    /// (weight in the average, ε of the old moment) of the next addition; the caller clears `pending` when it is made.
+    fn mixing(&self, weight: T) -> Result<(T, T)> {
         if self.share == 0.0 {
             return Err(Error::invalid("update", "call begin() before adding to the statistics"));
         }
-        let beta = T::of(self.pending.unwrap_or(1.0));
-        ctx.syrk_lower(T::of(self.share) * weight, x, Op::Transpose, beta, self.moment.as_mut())?;
+        Ok((T::of(self.share) * weight, T::of(self.pending.unwrap_or(1.0))))
+    }
+
+    /// Adds weight · X Xᵀ.
+    pub(super) fn add(&mut self, ctx: &Ctx<T>, op: &'static str, x: MatRef<'_, T>, weight: T) -> Result<()> {
+        check_shape(op, (self.moment.nrows(), x.ncols()), x.shape())?;
+        let (alpha, beta) = self.mixing(weight)?;
+        ctx.syrk_lower(alpha, x, Op::Transpose, beta, self.moment.as_mut())?;
         self.pending = None;
         Ok(())
     }
 
-    fn symmetric(&self) -> Mat<T> {
+    /// Adds weight · M, of which the lower triangle is read.
+    pub(super) fn add_moment(&mut self, op: &'static str, m: MatRef<'_, T>, weight: T) -> Result<()> {
+        check_shape(op, self.moment.shape(), m.shape())?;
+        let (alpha, beta) = self.mixing(weight)?;
+        for (j, (mine, m)) in self.moment.as_mut().cols_mut().zip(m.cols()).enumerate() {
+            mine[j..].iter_mut().zip(&m[j..]).for_each(|(mine, &m)| *mine = beta * *mine + alpha * m);
+        }
+        self.pending = None;
+        Ok(())
+    }
+
+    pub(super) fn symmetric(&self) -> Mat<T> {
         let mut full = self.moment.clone();
         full.as_mut().mirror_lower();
         full
@@ -104,6 +122,14 @@ impl<T: Scalar> KroneckerFactors<T> {
     /// [`Error::Shape`] unless G has d_out rows; [`Error::InvalidParameter`] before the first `begin`.
     pub fn add_gradients(&mut self, ctx: &Ctx<T>, g: MatRef<'_, T>, weight: T) -> Result<()> {
         self.s.add(ctx, "KroneckerFactors::add_gradients", g, weight)
+    }
+
+    /// Adds weight · M to this update's S, for a second moment that is known as a matrix; its lower triangle is read.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] unless M is d_out x d_out; [`Error::InvalidParameter`] before the first `begin`.
+    pub fn add_gradient_moment(&mut self, m: MatRef<'_, T>, weight: T) -> Result<()> {
+        self.s.add_moment("KroneckerFactors::add_gradient_moment", m, weight)
     }
 
     /// A; only the lower triangle is defined.
