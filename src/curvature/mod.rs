@@ -18,8 +18,11 @@ mod block_diagonal;
 mod capability;
 mod dense;
 mod diagonal;
+mod jacobian;
 mod kronecker;
 mod kronecker_inverse;
+mod low_rank;
+mod low_rank_inverse;
 mod matrix_free;
 mod pi;
 
@@ -30,8 +33,15 @@ pub use capability::{
 };
 pub use dense::{Dense, DenseInverse};
 pub use diagonal::{Diagonal, DiagonalInverse};
+pub use jacobian::{
+    DenseJacobian, DirectPath, DirectSampleSpace, JacobianCosts, JacobianSource, JvpVjp, PathCosts, PathPlan,
+    RowChunks, SampleSpace, SampleSpaceInverse, SampleSpaceInverseRoot, SampleSpaceOptions, SampleSpacePath,
+    SampleSpaceSolver, SampleSpaceSpectrum, kernel_crossover,
+};
 pub use kronecker::{Kronecker, KroneckerDamping};
 pub use kronecker_inverse::{FactorInverse, KroneckerInverse};
+pub use low_rank::{LowRank, LowRankRoot};
+pub use low_rank_inverse::{LowRankInverse, LowRankInverseRoot, woodbury_crossover};
 pub use matrix_free::{MatrixFree, MatrixFreeSolver};
 pub use pi::PiRule;
 
