@@ -24,10 +24,13 @@ mod capability;
 mod dense;
 mod diagonal;
 mod eigen_kronecker;
+mod jacobian;
 mod kronecker;
 mod kronecker_inverse;
 mod kronecker_n;
 mod kronecker_n_inverse;
+mod low_rank;
+mod low_rank_inverse;
 mod matrix_free;
 mod pi;
 pub mod precondition;
@@ -42,10 +45,17 @@ pub use capability::{
 pub use dense::{Dense, DenseInverse};
 pub use diagonal::{Diagonal, DiagonalInverse};
 pub use eigen_kronecker::{EigenKronecker, EigenKroneckerInverse};
+pub use jacobian::{
+    DenseJacobian, DirectPath, DirectSampleSpace, JacobianCosts, JacobianSource, JvpVjp, PathCosts, PathPlan,
+    RowChunks, SampleSpace, SampleSpaceInverse, SampleSpaceInverseRoot, SampleSpaceOptions, SampleSpacePath,
+    SampleSpaceSolver, SampleSpaceSpectrum, kernel_crossover,
+};
 pub use kronecker::{Kronecker, KroneckerDamping};
 pub use kronecker_inverse::{FactorInverse, KroneckerInverse};
 pub use kronecker_n::{KroneckerN, KroneckerNRoot};
 pub use kronecker_n_inverse::KroneckerNInverse;
+pub use low_rank::{LowRank, LowRankRoot};
+pub use low_rank_inverse::{LowRankInverse, LowRankInverseRoot, woodbury_crossover};
 pub use matrix_free::{MatrixFree, MatrixFreeSolver};
 pub use pi::PiRule;
 

@@ -5,6 +5,9 @@ mod cg_options;
 mod cg_report;
 mod estimate;
 mod lanczos;
+mod lsmr;
+mod lsmr_options;
+mod norm;
 mod ritz;
 mod stop;
 
@@ -16,5 +19,8 @@ pub use estimate::{
     log_determinant_estimate, spectral_sum, xtrace,
 };
 pub use lanczos::{Lanczos, LanczosEnd, LanczosOptions, lanczos, lanczos_block};
+pub use lsmr::lsmr;
+pub use lsmr_options::{LsmrOptions, LsmrReport, LsmrStop};
+pub(crate) use norm::norm;
 pub use ritz::Ritz;
 pub use stop::CgStop;

@@ -1,6 +1,6 @@
 //! A dense matrix as an operator, general and symmetric.
 
-use super::{HasDiagonal, LinearOperator, SelfAdjoint};
+use super::{HasDiagonal, LinearOperator, SelfAdjoint, TransposeOperator};
 use crate::backend::Ctx;
 use crate::error::{Result, check_len, check_shape};
 use crate::mat::{Mat, MatMut, MatRef, Op};
@@ -28,6 +28,12 @@ impl<T: Scalar> LinearOperator<T> for DenseOperator<T> {
 
     fn apply_add(&self, ctx: &Ctx<T>, alpha: T, x: MatRef<'_, T>, y: MatMut<'_, T>) -> Result<()> {
         ctx.gemm(alpha, self.0.as_ref(), Op::No, x, Op::No, T::ONE, y)
+    }
+}
+
+impl<T: Scalar> TransposeOperator<T> for DenseOperator<T> {
+    fn apply_transpose_into(&self, ctx: &Ctx<T>, x: MatRef<'_, T>, y: MatMut<'_, T>) -> Result<()> {
+        ctx.gemm(T::ONE, self.0.as_ref(), Op::Transpose, x, Op::No, T::ZERO, y)
     }
 }
 

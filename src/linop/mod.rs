@@ -4,17 +4,19 @@
 //! together with `shape`: two methods make an operator.
 //!
 //! Promises are traits: [`SelfAdjoint`] says A = Aᵀ, [`Preconditioner`] says a fixed, linear, positive definite map,
-//! [`HasDiagonal`] says the diagonal is known.
+//! [`HasDiagonal`] says the diagonal is known. [`TransposeOperator`] adds products with Aᵀ.
 
 mod closure;
 mod compose;
 mod dense;
 mod identity;
+mod transpose;
 
 pub use closure::FnOperator;
 pub use compose::{Scaled, Shifted, Sum};
 pub use dense::{DenseOperator, SymmetricDense};
 pub use identity::Identity;
+pub use transpose::{TransposeOperator, Transposed};
 
 use crate::backend::Ctx;
 use crate::error::{Result, check_shape};
@@ -104,6 +106,11 @@ macro_rules! forward {
             }
             fn to_dense(&self, ctx: &Ctx<T>) -> Result<Mat<T>> {
                 (**self).to_dense(ctx)
+            }
+        }
+        impl<T: Scalar, A: TransposeOperator<T> + ?Sized> TransposeOperator<T> for $pointer {
+            fn apply_transpose_into(&self, ctx: &Ctx<T>, x: MatRef<'_, T>, y: MatMut<'_, T>) -> Result<()> {
+                (**self).apply_transpose_into(ctx, x, y)
             }
         }
         impl<T: Scalar, A: SelfAdjoint<T> + ?Sized> SelfAdjoint<T> for $pointer {}

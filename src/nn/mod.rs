@@ -8,6 +8,7 @@
 //! | `loss`, `loss_sample` | output losses, their Hessians, square roots and sampled targets |
 //! | `workspace`, `backprop` | forward and backward pass |
 //! | `rop` | products with J, Jᵀ, G and H, and the operators made of them |
+//! | `jacobian`, `kernel` | J scaled by the root of the output Hessian, residuals, and J Jᵀ layer by layer |
 //! | `capture` | what K-FAC looks at: activations and pseudo-gradients |
 //! | `kfra` | second moments of pseudo-gradients by recursion on the average block |
 //! | `init` | sparse, Glorot and He initialization |
@@ -21,6 +22,8 @@ mod columns;
 pub mod data;
 mod elementary;
 mod init;
+mod jacobian;
+mod kernel;
 mod kfra;
 mod layer;
 mod loss;
@@ -34,6 +37,7 @@ pub use activation::Activation;
 pub use batch::Batch;
 pub use builder::MlpBuilder;
 pub use init::Init;
+pub use jacobian::MlpJacobian;
 pub use layer::Layer;
 pub use loss::{Loss, Reduction};
 pub use mlp::{Metrics, Mlp};

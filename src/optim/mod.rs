@@ -5,6 +5,7 @@
 //! | [`Sgd`] | gradient with heavy-ball or Nesterov momentum | one n-vector |
 //! | [`Adam`] | diagonal preconditioner from squared gradients | two n-vectors |
 //! | [`Kfac`] | K-FAC preconditioner, step and momentum from the exact quadratic model | one n-vector, factors |
+//! | [`Spring`] | damped Gauss-Newton through the kernel J Jᵀ, around a decayed last direction | one n-vector |
 
 mod adam;
 mod averaging;
@@ -19,7 +20,10 @@ mod objective;
 mod preconditioner;
 mod quadratic_model;
 mod report;
+mod residual;
 mod sgd;
+mod spring;
+mod spring_options;
 mod structure;
 mod tridiagonal;
 
@@ -33,7 +37,10 @@ pub use objective::{CaptureSink, FisherKind, LayeredObjective, Objective, ParamB
 pub use preconditioner::{KfacPreconditioner, PreconditionerOptions, RefreshReport};
 pub use quadratic_model::{QuadraticModel, SubspaceStep};
 pub use report::{Passes, StepReport};
+pub use residual::{Linearization, ResidualObjective};
 pub use sgd::{MomentumKind, Sgd};
+pub use spring::Spring;
+pub use spring_options::SpringOptions;
 pub use structure::LayerCoupling;
 pub use tridiagonal::{TridiagonalOptions, TridiagonalPreconditioner};
 
