@@ -14,6 +14,7 @@
 //! | [`MatrixFree`] | shifted operator | preconditioned CG | iterative | no: not linear in B |
 
 mod any;
+mod any_capable;
 mod block_diagonal;
 mod capability;
 mod dense;
@@ -22,8 +23,11 @@ mod kronecker;
 mod kronecker_inverse;
 mod matrix_free;
 mod pi;
+mod roots;
+mod sums;
 
 pub use any::AnyCurvature;
+pub use any_capable::{AnyCapable, AnyCapableInverse};
 pub use block_diagonal::{BlockDiagonal, BlockDiagonalInverse};
 pub use capability::{
     HasFrobeniusNorm, HasInverseSquareRoot, HasLogDeterminant, HasSquareRoot, HasTrace, sample_normal,
@@ -34,6 +38,9 @@ pub use kronecker::{Kronecker, KroneckerDamping};
 pub use kronecker_inverse::{FactorInverse, KroneckerInverse};
 pub use matrix_free::{MatrixFree, MatrixFreeSolver};
 pub use pi::PiRule;
+pub use roots::{DenseInverseRoot, KroneckerInverseRoot};
+
+pub use crate::factor::{OnFailure, Recovery};
 
 use crate::backend::Ctx;
 use crate::error::{Error, Result, check_len, check_shape};
@@ -117,24 +124,6 @@ pub enum SolvePath {
     Lsmr,
 }
 
-/// What had to be done to factor a matrix that plain Cholesky refused.
-#[non_exhaustive]
-#[derive(Debug, Clone, Copy, PartialEq, Default)]
-pub enum Recovery {
-    /// Nothing: the first attempt succeeded.
-    #[default]
-    None,
-    /// The factorization was repeated in a higher precision.
-    HigherPrecision,
-    /// Eigenvalues of the damped matrix below `floor` were raised to it.
-    ClippedSpectrum {
-        /// How many.
-        count: usize,
-        /// The value they were raised to.
-        floor: f64,
-    },
-}
-
 /// How a solve went.
 #[derive(Debug, Clone, PartialEq)]
 pub enum SolveReport {
@@ -164,6 +153,20 @@ pub trait Curvature<T: Scalar>: SelfAdjoint<T> {
     /// # Errors
     /// [`Error::NotPositiveDefinite`], [`Error::NotFinite`], [`Error::NoConvergence`].
     fn damped(&self, ctx: &Ctx<T>, lambda: Damping<T>) -> Result<Self::Solver>;
+
+    /// Y ← Y + λ M X: the damping term of the system C + λM that `damped` solves. M = I unless the curvature carries a
+    /// metric of its own ([`InMetric`]).
+    ///
+    /// # Errors
+    /// [`Error::Shape`], and those of the metric.
+    fn add_damping(&self, ctx: &Ctx<T>, lambda: Damping<T>, x: MatRef<'_, T>, mut y: MatMut<'_, T>) -> Result<()> {
+        let _ = ctx;
+        check_shape("add_damping: Y", x.shape(), y.shape())?;
+        for (y, x) in y.cols_mut().zip(x.cols()) {
+            y.iter_mut().zip(x).for_each(|(y, &x)| *y += lambda.get() * x);
+        }
+        Ok(())
+    }
 
     /// out_k ← v_kᵀ C v_k for each column of V.
     ///
@@ -242,6 +245,9 @@ macro_rules! forward {
             }
             fn quadratic_form(&self, ctx: &Ctx<T>, v: MatRef<'_, T>, out: &mut [T]) -> Result<()> {
                 (**self).quadratic_form(ctx, v, out)
+            }
+            fn add_damping(&self, ctx: &Ctx<T>, lambda: Damping<T>, x: MatRef<'_, T>, y: MatMut<'_, T>) -> Result<()> {
+                (**self).add_damping(ctx, lambda, x, y)
             }
         }
         impl<T: Scalar, C: DampedSolver<T> + ?Sized> DampedSolver<T> for $pointer {

@@ -3,7 +3,10 @@
 mod cholesky;
 mod eigh;
 mod lu;
+mod robust;
+mod wide;
 
 pub use cholesky::Cholesky;
 pub use eigh::SymEigen;
 pub use lu::Lu;
+pub use robust::{OnFailure, PositiveFactor, Recovery};
