@@ -17,8 +17,10 @@ mod any;
 mod any_capable;
 mod block_diagonal;
 mod capability;
+mod certificate;
 mod dense;
 mod diagonal;
+mod gap;
 mod kronecker;
 mod kronecker_inverse;
 mod matrix_free;
@@ -32,8 +34,10 @@ pub use block_diagonal::{BlockDiagonal, BlockDiagonalInverse};
 pub use capability::{
     HasFrobeniusNorm, HasInverseSquareRoot, HasLogDeterminant, HasSquareRoot, HasTrace, sample_normal,
 };
+pub use certificate::{Certificate, STEPS as CERTIFICATE_STEPS, certified_solve, certify, condition_estimate};
 pub use dense::{Dense, DenseInverse};
 pub use diagonal::{Diagonal, DiagonalInverse};
+pub use gap::{DampingGap, StepComparison, compare_damped_steps, factored_damping_gap};
 pub use kronecker::{Kronecker, KroneckerDamping};
 pub use kronecker_inverse::{FactorInverse, KroneckerInverse};
 pub use matrix_free::{MatrixFree, MatrixFreeSolver};

@@ -3,9 +3,11 @@
 mod cg;
 mod cg_options;
 mod cg_report;
+mod ritz;
 mod stop;
 
 pub use cg::{pcg, pcg_into};
 pub use cg_options::{CgOptions, CgStart, StallRule};
 pub use cg_report::{CgColumn, CgReport};
+pub use ritz::{RitzValue, largest_ritz_value};
 pub use stop::CgStop;
