@@ -8,7 +8,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use curvature_support::conformance::{damping, factored_system};
 use curvature_support::*;
-use pullback::curvature::{FactorInverse, Fidelity, Kronecker, KroneckerDamping, KroneckerInverse, PiRule};
+use pullback::curvature::{
+    FactorInverse, Fidelity, HasLogDeterminant, Kronecker, KroneckerDamping, KroneckerInverse, PiRule,
+};
 use pullback::factor::SymEigen;
 use pullback::kronecker::{KroneckerEigen, semidefinite_gap};
 use pullback::testing::{contexts, tolerance};

@@ -10,8 +10,8 @@ use std::sync::Arc;
 use curvature_support::conformance::{damping, factored_system};
 use curvature_support::*;
 use pullback::curvature::{
-    AnyCurvature, BlockDiagonal, Definiteness, Dense, Diagonal, Kronecker, KroneckerDamping, MatrixFree, PiRule,
-    SolveReport,
+    AnyCurvature, BlockDiagonal, Definiteness, Dense, Diagonal, HasLogDeterminant, Kronecker, KroneckerDamping,
+    MatrixFree, PiRule, SolveReport,
 };
 use pullback::krylov::CgStop;
 use pullback::linop::SymmetricDense;

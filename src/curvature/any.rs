@@ -2,7 +2,8 @@
 //!
 //! Cost        one virtual call an operation; the solver is boxed once a `damped`.
 //! Deviations  only curvatures whose solver is a [`DampedInverse`] can be erased, so a block-diagonal of erased
-//!             blocks may always precondition. The diagonal is not known through the erasure.
+//!             blocks may always precondition. The diagonal and other capabilities are not known through the erasure:
+//!             [`AnyCapable`](super::AnyCapable) keeps them and asks for them.
 //! Laws        tests/curvatures.rs (every erased kind agrees with itself before erasure).
 
 use super::{Curvature, DampedInverse, Damping, Definiteness};
@@ -17,6 +18,7 @@ trait Erased<T: Scalar>: SelfAdjoint<T> {
     fn definiteness(&self) -> Definiteness;
     fn damped(&self, ctx: &Ctx<T>, lambda: Damping<T>) -> Result<Box<dyn DampedInverse<T>>>;
     fn quadratic_form(&self, ctx: &Ctx<T>, v: MatRef<'_, T>, out: &mut [T]) -> Result<()>;
+    fn add_damping(&self, ctx: &Ctx<T>, lambda: Damping<T>, x: MatRef<'_, T>, y: MatMut<'_, T>) -> Result<()>;
 }
 
 impl<T: Scalar, C: Curvature<T>> Erased<T> for C
@@ -33,6 +35,10 @@ where
 
     fn quadratic_form(&self, ctx: &Ctx<T>, v: MatRef<'_, T>, out: &mut [T]) -> Result<()> {
         Curvature::quadratic_form(self, ctx, v, out)
+    }
+
+    fn add_damping(&self, ctx: &Ctx<T>, lambda: Damping<T>, x: MatRef<'_, T>, y: MatMut<'_, T>) -> Result<()> {
+        Curvature::add_damping(self, ctx, lambda, x, y)
     }
 }
 
@@ -104,5 +110,9 @@ impl<T: Scalar> Curvature<T> for AnyCurvature<T> {
 
     fn quadratic_form(&self, ctx: &Ctx<T>, v: MatRef<'_, T>, out: &mut [T]) -> Result<()> {
         self.0.quadratic_form(ctx, v, out)
+    }
+
+    fn add_damping(&self, ctx: &Ctx<T>, lambda: Damping<T>, x: MatRef<'_, T>, y: MatMut<'_, T>) -> Result<()> {
+        self.0.add_damping(ctx, lambda, x, y)
     }
 }

@@ -4,16 +4,20 @@
 //! C + λI = diag(C_1 + λI, ..., C_L + λI)
 //! ```
 //! Cost        the sum over the blocks; `damped` factors blocks in parallel, the largest first.
-//! Laws        tests/curvatures.rs (agrees with the assembled dense matrix; nesting changes nothing), tests/descent.rs.
+//! Laws        tests/curvatures.rs (agrees with the assembled dense matrix; nesting changes nothing), tests/descent.rs,
+//!             tests/capabilities.rs.
 //! Reference   J. Martens, R. Grosse, Optimizing neural networks with Kronecker-factored approximate curvature, 2015,
 //!             section 4.2.
 
 use std::marker::PhantomData;
 
-use super::{Curvature, DampedSolver, Damping, Definiteness, Fidelity, SolvePath, SolveReport};
+use super::{
+    Curvature, DampedSolver, Damping, Definiteness, Fidelity, HasFrobeniusNorm, HasInverseSquareRoot,
+    HasLogDeterminant, HasSquareRoot, HasTrace, Recovery, SolvePath, SolveReport, sums,
+};
 use crate::backend::Ctx;
 use crate::error::{Result, check_len};
-use crate::linop::{HasDiagonal, LinearOperator, Preconditioner, SelfAdjoint};
+use crate::linop::{Blocks, HasDiagonal, LinearOperator, Preconditioner, SelfAdjoint};
 use crate::mat::{MatMut, MatRef};
 use crate::scalar::Scalar;
 
@@ -100,12 +104,45 @@ impl<T: Scalar, C: HasDiagonal<T>> HasDiagonal<T> for BlockDiagonal<T, C> {
     }
 }
 
+impl<T: Scalar, C: HasTrace<T>> HasTrace<T> for BlockDiagonal<T, C> {
+    fn trace(&self, ctx: &Ctx<T>) -> Result<T> {
+        let traces = self.blocks.iter().map(|c| Ok(c.trace(ctx)?.f64())).collect::<Result<Vec<_>>>()?;
+        Ok(T::of(sums::sum(traces.into_iter()).get()))
+    }
+}
+
+impl<T: Scalar, C: HasFrobeniusNorm<T>> HasFrobeniusNorm<T> for BlockDiagonal<T, C> {
+    fn frobenius_norm(&self, ctx: &Ctx<T>) -> Result<T> {
+        let norms = self.blocks.iter().map(|c| Ok(c.frobenius_norm(ctx)?.f64())).collect::<Result<Vec<_>>>()?;
+        Ok(T::of(sums::length(norms.into_iter()).get()))
+    }
+}
+
+impl<T: Scalar, C: HasSquareRoot<T>> HasSquareRoot<T> for BlockDiagonal<T, C> {
+    type Root<'a>
+        = Blocks<T, C::Root<'a>>
+    where
+        Self: 'a;
+
+    /// The roots of the blocks on the diagonal.
+    fn square_root(&self, ctx: &Ctx<T>) -> Result<Self::Root<'_>> {
+        Ok(Blocks::new(self.blocks.iter().map(|c| c.square_root(ctx)).collect::<Result<_>>()?))
+    }
+}
+
 impl<T: Scalar, C: Curvature<T>> Curvature<T> for BlockDiagonal<T, C> {
     type Solver = BlockDiagonalInverse<T, C::Solver>;
 
     fn definiteness(&self) -> Definiteness {
         let indefinite = self.blocks.iter().any(|c| c.definiteness() == Definiteness::Indefinite);
         if indefinite { Definiteness::Indefinite } else { Definiteness::PositiveSemidefinite }
+    }
+
+    /// Block by block, each in its own metric.
+    fn add_damping(&self, ctx: &Ctx<T>, lambda: Damping<T>, x: MatRef<'_, T>, y: MatMut<'_, T>) -> Result<()> {
+        crate::error::check_shape("add_damping: X", (self.dim(), x.ncols()), x.shape())?;
+        crate::error::check_shape("add_damping: Y", x.shape(), y.shape())?;
+        for_each_block(&self.blocks, C::dim, x, y, |c, x, y| c.add_damping(ctx, lambda, x, y))
     }
 
     fn damped(&self, ctx: &Ctx<T>, lambda: Damping<T>) -> Result<Self::Solver> {
@@ -142,6 +179,23 @@ impl<T: Scalar, D: DampedSolver<T>> BlockDiagonalInverse<T, D> {
     }
 }
 
+impl<T: Scalar, D: HasLogDeterminant<T>> HasLogDeterminant<T> for BlockDiagonalInverse<T, D> {
+    fn log_determinant(&self) -> T {
+        T::of(self.blocks.iter().map(|d| d.log_determinant().f64()).sum())
+    }
+}
+
+impl<T: Scalar, D: HasInverseSquareRoot<T>> HasInverseSquareRoot<T> for BlockDiagonalInverse<T, D> {
+    type Root<'a>
+        = Blocks<T, D::Root<'a>>
+    where
+        Self: 'a;
+
+    fn inverse_square_root(&self, ctx: &Ctx<T>) -> Result<Self::Root<'_>> {
+        Ok(Blocks::new(self.blocks.iter().map(|d| d.inverse_square_root(ctx)).collect::<Result<_>>()?))
+    }
+}
+
 /// The report of two solves together: the most iterations, the largest residual (NaN above all), the worst reason.
 fn worse(one: SolveReport, other: SolveReport) -> SolveReport {
     use SolveReport::{Direct, Iterative};
@@ -174,6 +228,11 @@ impl<T: Scalar, D: DampedSolver<T>> DampedSolver<T> for BlockDiagonalInverse<T, 
 
     fn path(&self) -> SolvePath {
         SolvePath::Blocks
+    }
+
+    /// Of all blocks together.
+    fn recovery(&self) -> Recovery {
+        self.blocks.iter().map(D::recovery).fold(Recovery::None, Recovery::and)
     }
 
     fn solve_into(&self, ctx: &Ctx<T>, b: MatRef<'_, T>, x: MatMut<'_, T>) -> Result<SolveReport> {

@@ -71,6 +71,45 @@ pub trait HasInverseSquareRoot<T: Scalar>: DampedSolver<T> {
     fn inverse_square_root(&self, ctx: &Ctx<T>) -> Result<Self::Root<'_>>;
 }
 
+macro_rules! forward {
+    ($($pointer:ty),+) => {$(
+        impl<T: Scalar, C: HasTrace<T> + ?Sized> HasTrace<T> for $pointer {
+            fn trace(&self, ctx: &Ctx<T>) -> Result<T> {
+                (**self).trace(ctx)
+            }
+        }
+        impl<T: Scalar, C: HasFrobeniusNorm<T> + ?Sized> HasFrobeniusNorm<T> for $pointer {
+            fn frobenius_norm(&self, ctx: &Ctx<T>) -> Result<T> {
+                (**self).frobenius_norm(ctx)
+            }
+        }
+        impl<T: Scalar, C: HasSquareRoot<T> + ?Sized> HasSquareRoot<T> for $pointer {
+            type Root<'a>
+                = C::Root<'a>
+            where
+                Self: 'a;
+            fn square_root(&self, ctx: &Ctx<T>) -> Result<Self::Root<'_>> {
+                (**self).square_root(ctx)
+            }
+        }
+        impl<T: Scalar, C: HasLogDeterminant<T> + ?Sized> HasLogDeterminant<T> for $pointer {
+            fn log_determinant(&self) -> T {
+                (**self).log_determinant()
+            }
+        }
+        impl<T: Scalar, C: HasInverseSquareRoot<T> + ?Sized> HasInverseSquareRoot<T> for $pointer {
+            type Root<'a>
+                = C::Root<'a>
+            where
+                Self: 'a;
+            fn inverse_square_root(&self, ctx: &Ctx<T>) -> Result<Self::Root<'_>> {
+                (**self).inverse_square_root(ctx)
+            }
+        }
+    )+};
+}
+forward!(&C, Box<C>, std::sync::Arc<C>);
+
 /// Fills every column of `out` (n x K) with an independent draw from N(0, R Rᵀ): R z, z standard normal. Equal seeds,
 /// equal draws.  One application of R to K columns.
 ///

@@ -3,20 +3,24 @@
 //! ```text
 //! C + λI = L Lᵀ,  (C + λI) X = B by two triangular solves
 //! ```
-//! Cost        factor n³/3 flops, solve 2n²k for k right-hand sides; 2n² numbers.
-//! Laws        tests/curvatures.rs, tests/descent.rs.
+//! Cost        factor n³/3 flops, solve 2n²k for k right-hand sides; 2n² numbers. Trace n, Frobenius norm n², root 9n³.
+//! Laws        tests/curvatures.rs, tests/descent.rs, tests/capabilities.rs, tests/recovery.rs.
 //! Reference   G. H. Golub, C. F. Van Loan, Matrix Computations, 4th ed., section 4.2.
 
-use super::{Curvature, DampedSolver, Damping, Definiteness, Fidelity, SolvePath, SolveReport};
+use super::roots::{DenseInverseRoot, eigen_root};
+use super::{
+    Curvature, DampedSolver, Damping, Definiteness, Fidelity, HasFrobeniusNorm, HasInverseSquareRoot,
+    HasLogDeterminant, HasSquareRoot, HasTrace, Recovery, SolvePath, SolveReport, sums,
+};
 use crate::backend::{Ctx, check};
 use crate::error::Result;
-use crate::factor::Cholesky;
-use crate::linop::{HasDiagonal, LinearOperator, Preconditioner, SelfAdjoint, SymmetricDense};
+use crate::factor::{OnFailure, PositiveFactor};
+use crate::linop::{DenseOperator, HasDiagonal, LinearOperator, Preconditioner, SelfAdjoint, SymmetricDense};
 use crate::mat::{Mat, MatMut, MatRef};
 use crate::scalar::Scalar;
 
 /// A dense C, positive semidefinite by promise. Where the promise is broken by more than λ, `damped` fails with the
-/// pivot.
+/// pivot, unless [`Dense::with_on_failure`] asks for a recovery.
 ///
 /// ```
 /// use pullback::{Ctx, Curvature, Damping, Error, Mat, curvature::Dense};
@@ -29,6 +33,7 @@ use crate::scalar::Scalar;
 #[derive(Debug, Clone)]
 pub struct Dense<T> {
     matrix: SymmetricDense<T>,
+    on_failure: OnFailure,
 }
 
 impl<T: Scalar> Dense<T> {
@@ -39,7 +44,17 @@ impl<T: Scalar> Dense<T> {
     pub fn new(c: Mat<T>) -> Result<Self> {
         let matrix = SymmetricDense::new(c)?;
         check::finite("Dense", matrix.matrix().as_ref())?;
-        Ok(Self { matrix })
+        Ok(Self { matrix, on_failure: OnFailure::Error })
+    }
+
+    /// With another answer to a pivot that is not positive; [`DampedSolver::recovery`] of the solver says what was done.
+    pub fn with_on_failure(self, on_failure: OnFailure) -> Self {
+        Self { on_failure, ..self }
+    }
+
+    /// What `damped` does when a pivot is not positive.
+    pub fn on_failure(&self) -> OnFailure {
+        self.on_failure
     }
 
     /// The symmetric matrix.
@@ -70,6 +85,27 @@ impl<T: Scalar> HasDiagonal<T> for Dense<T> {
     }
 }
 
+impl<T: Scalar> HasTrace<T> for Dense<T> {
+    fn trace(&self, _ctx: &Ctx<T>) -> Result<T> {
+        Ok(T::of(sums::trace(self.matrix()).get()))
+    }
+}
+
+impl<T: Scalar> HasFrobeniusNorm<T> for Dense<T> {
+    fn frobenius_norm(&self, _ctx: &Ctx<T>) -> Result<T> {
+        Ok(T::of(sums::frobenius(self.matrix()).get()))
+    }
+}
+
+impl<T: Scalar> HasSquareRoot<T> for Dense<T> {
+    type Root<'a> = DenseOperator<T>;
+
+    /// Q D^(1/2) of C = Q D Qᵀ.
+    fn square_root(&self, ctx: &Ctx<T>) -> Result<DenseOperator<T>> {
+        Ok(DenseOperator::new(eigen_root(ctx, "Dense::square_root", self.matrix().clone())?))
+    }
+}
+
 impl<T: Scalar> Curvature<T> for Dense<T> {
     type Solver = DenseInverse<T>;
 
@@ -78,35 +114,44 @@ impl<T: Scalar> Curvature<T> for Dense<T> {
     }
 
     fn damped(&self, ctx: &Ctx<T>, lambda: Damping<T>) -> Result<DenseInverse<T>> {
-        let mut shifted = self.matrix().clone();
-        (0..shifted.nrows()).for_each(|i| shifted[(i, i)] += lambda.get());
-        Ok(DenseInverse { factor: Cholesky::new(ctx, shifted)?, lambda })
+        let factor = PositiveFactor::new(ctx, self.matrix().clone(), lambda.get(), self.on_failure)?;
+        Ok(DenseInverse { factor, lambda })
     }
 }
 
-/// (C + λI)⁻¹ as a Cholesky factor.
+/// (C + λI)⁻¹ as a Cholesky factor, or as an eigendecomposition where the spectrum had to be clipped.
 ///
 /// ```
-/// use pullback::{Ctx, Curvature, Damping, Mat, curvature::Dense};
+/// use pullback::curvature::{Dense, HasLogDeterminant};
+/// use pullback::{Ctx, Curvature, Damping, Mat};
 /// let solver = Dense::new(Mat::identity(2))?.damped(&Ctx::<f64>::default(), Damping::try_from(1.0)?)?;
 /// assert!((solver.log_determinant() - 4f64.ln()).abs() < 1e-14);
 /// # Ok::<(), pullback::Error>(())
 /// ```
 #[derive(Debug, Clone)]
 pub struct DenseInverse<T> {
-    factor: Cholesky<T>,
+    factor: PositiveFactor<T>,
     lambda: Damping<T>,
 }
 
 impl<T: Scalar> DenseInverse<T> {
     /// The factor of C + λI.
-    pub fn cholesky(&self) -> &Cholesky<T> {
+    pub fn factor(&self) -> &PositiveFactor<T> {
         &self.factor
     }
+}
 
-    /// log det(C + λI).
-    pub fn log_determinant(&self) -> T {
+impl<T: Scalar> HasLogDeterminant<T> for DenseInverse<T> {
+    fn log_determinant(&self) -> T {
         self.factor.log_determinant()
+    }
+}
+
+impl<T: Scalar> HasInverseSquareRoot<T> for DenseInverse<T> {
+    type Root<'a> = DenseInverseRoot<'a, T>;
+
+    fn inverse_square_root(&self, _ctx: &Ctx<T>) -> Result<DenseInverseRoot<'_, T>> {
+        Ok(DenseInverseRoot::new(&self.factor))
     }
 }
 
@@ -115,9 +160,8 @@ impl<T: Scalar> LinearOperator<T> for DenseInverse<T> {
         (self.factor.dim(), self.factor.dim())
     }
 
-    fn apply_into(&self, ctx: &Ctx<T>, x: MatRef<'_, T>, mut y: MatMut<'_, T>) -> Result<()> {
-        y.copy_from(x)?;
-        self.factor.solve_in_place(ctx, y)
+    fn apply_into(&self, ctx: &Ctx<T>, x: MatRef<'_, T>, y: MatMut<'_, T>) -> Result<()> {
+        self.factor.solve_into(ctx, x, y)
     }
 }
 
@@ -138,7 +182,14 @@ impl<T: Scalar> DampedSolver<T> for DenseInverse<T> {
     }
 
     fn path(&self) -> SolvePath {
-        SolvePath::Cholesky
+        match self.factor.cholesky() {
+            Some(_) => SolvePath::Cholesky,
+            None => SolvePath::Eigen,
+        }
+    }
+
+    fn recovery(&self) -> Recovery {
+        self.factor.recovery()
     }
 
     fn solve_into(&self, ctx: &Ctx<T>, b: MatRef<'_, T>, x: MatMut<'_, T>) -> Result<SolveReport> {

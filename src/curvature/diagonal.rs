@@ -4,11 +4,15 @@
 //! (C + λI)⁻¹ b = b_i / (d_i + λ)
 //! ```
 //! Cost        n flops an application, n divisions a solve.
-//! Laws        tests/curvatures.rs, tests/descent.rs.
+//! Laws        tests/curvatures.rs, tests/descent.rs, tests/capabilities.rs.
 //! Reference   S. Becker, Y. LeCun, Improving the convergence of back-propagation learning with second-order methods,
 //!             1988 (diagonal curvature as the simplest preconditioner).
 
-use super::{Curvature, DampedSolver, Damping, Definiteness, Fidelity, SolvePath, SolveReport};
+use super::roots::nonnegative_roots;
+use super::{
+    Curvature, DampedSolver, Damping, Definiteness, Fidelity, HasFrobeniusNorm, HasInverseSquareRoot,
+    HasLogDeterminant, HasSquareRoot, HasTrace, SolvePath, SolveReport, sums,
+};
 use crate::backend::{Ctx, check};
 use crate::error::{Error, Result, check_len};
 use crate::linop::{HasDiagonal, LinearOperator, Preconditioner, SelfAdjoint};
@@ -70,6 +74,27 @@ impl<T: Scalar> HasDiagonal<T> for Diagonal<T> {
     }
 }
 
+impl<T: Scalar> HasTrace<T> for Diagonal<T> {
+    fn trace(&self, _ctx: &Ctx<T>) -> Result<T> {
+        Ok(T::of(sums::sum(self.entries.iter().map(|d| d.f64())).get()))
+    }
+}
+
+impl<T: Scalar> HasFrobeniusNorm<T> for Diagonal<T> {
+    fn frobenius_norm(&self, _ctx: &Ctx<T>) -> Result<T> {
+        Ok(T::of(sums::length(self.entries.iter().map(|d| d.f64())).get()))
+    }
+}
+
+impl<T: Scalar> HasSquareRoot<T> for Diagonal<T> {
+    type Root<'a> = Diagonal<T>;
+
+    /// diag(√d_i), which is symmetric.
+    fn square_root(&self, _ctx: &Ctx<T>) -> Result<Diagonal<T>> {
+        Ok(Diagonal { entries: nonnegative_roots("Diagonal::square_root", &self.entries)? })
+    }
+}
+
 impl<T: Scalar> Curvature<T> for Diagonal<T> {
     type Solver = DiagonalInverse<T>;
 
@@ -94,7 +119,8 @@ impl<T: Scalar> Curvature<T> for Diagonal<T> {
 /// (diag(d) + λI)⁻¹, with every d_i + λ > 0.
 ///
 /// ```
-/// use pullback::{Ctx, Curvature, Damping, curvature::Diagonal};
+/// use pullback::curvature::{Diagonal, HasLogDeterminant};
+/// use pullback::{Ctx, Curvature, Damping};
 /// let solver = Diagonal::new(vec![1.0, 3.0])?.damped(&Ctx::<f64>::default(), Damping::try_from(1.0)?)?;
 /// assert!((solver.log_determinant() - 8f64.ln()).abs() < 1e-14);
 /// # Ok::<(), pullback::Error>(())
@@ -105,10 +131,18 @@ pub struct DiagonalInverse<T> {
     lambda: Damping<T>,
 }
 
-impl<T: Scalar> DiagonalInverse<T> {
-    /// log det(C + λI).
-    pub fn log_determinant(&self) -> T {
+impl<T: Scalar> HasLogDeterminant<T> for DiagonalInverse<T> {
+    fn log_determinant(&self) -> T {
         T::of(self.damped.iter().map(|d| d.f64().ln()).sum())
+    }
+}
+
+impl<T: Scalar> HasInverseSquareRoot<T> for DiagonalInverse<T> {
+    type Root<'a> = Diagonal<T>;
+
+    /// diag(1/√(d_i + λ)), which is symmetric.
+    fn inverse_square_root(&self, _ctx: &Ctx<T>) -> Result<Diagonal<T>> {
+        Diagonal::new(self.damped.iter().map(|d| T::ONE / d.sqrt()).collect())
     }
 }
 

@@ -8,14 +8,19 @@
 //!             factored; see [`KroneckerInverse`] for a solve. d_in² + d_out² numbers.
 //! Deviations  A and S are positive semidefinite by promise: eigenvalues that rounding leaves below zero count as 0
 //!             on the exact path, and fail as a pivot on the factored one when damping does not cover them.
-//! Laws        tests/curvatures.rs, tests/descent.rs, tests/kronecker_identities.rs.
+//! Laws        tests/curvatures.rs, tests/descent.rs, tests/kronecker_identities.rs, tests/capabilities.rs,
+//!             tests/recovery.rs.
 //! Reference   J. Martens, R. Grosse, Optimizing neural networks with Kronecker-factored approximate curvature, 2015,
 //!             sections 4.2 and 6.3.
 
-use super::{Curvature, Damping, Definiteness, KroneckerInverse, PiRule};
+use super::roots::eigen_root;
+use super::{
+    Curvature, Damping, Definiteness, HasFrobeniusNorm, HasSquareRoot, HasTrace, KroneckerInverse, PiRule, sums,
+};
 use crate::backend::{Ctx, check};
 use crate::error::{Error, Result, check_len};
-use crate::kronecker::kronecker_apply;
+use crate::factor::OnFailure;
+use crate::kronecker::{KroneckerProduct, kronecker_apply};
 use crate::linop::{HasDiagonal, LinearOperator, SelfAdjoint, SymmetricDense};
 use crate::mat::{Mat, MatMut, MatRef, Op};
 use crate::scalar::Scalar;
@@ -53,6 +58,7 @@ pub struct Kronecker<T> {
     a: SymmetricDense<T>,
     s: SymmetricDense<T>,
     damping: KroneckerDamping<T>,
+    on_failure: OnFailure,
 }
 
 impl<T: Scalar> Kronecker<T> {
@@ -71,7 +77,13 @@ impl<T: Scalar> Kronecker<T> {
         if a.matrix().nrows().checked_mul(s.matrix().nrows()).is_none() {
             return Err(Error::invalid("factors", "the order of their Kronecker product overflows"));
         }
-        Ok(Self { a, s, damping })
+        Ok(Self { a, s, damping, on_failure: OnFailure::Error })
+    }
+
+    /// With another answer to a damped factor whose pivot is not positive (factored damping only: the exact path takes
+    /// eigenvalues below zero as zero anyway). The solver's [`recovery`](super::DampedSolver::recovery) says what was done.
+    pub fn with_on_failure(self, on_failure: OnFailure) -> Self {
+        Self { on_failure, ..self }
     }
 
     /// A, over the inputs.
@@ -122,6 +134,30 @@ impl<T: Scalar> HasDiagonal<T> for Kronecker<T> {
     }
 }
 
+impl<T: Scalar> HasTrace<T> for Kronecker<T> {
+    /// tr A tr S.
+    fn trace(&self, _ctx: &Ctx<T>) -> Result<T> {
+        Ok(T::of(sums::trace(self.a()).times(sums::trace(self.s()))))
+    }
+}
+
+impl<T: Scalar> HasFrobeniusNorm<T> for Kronecker<T> {
+    /// ‖A‖_F ‖S‖_F.
+    fn frobenius_norm(&self, _ctx: &Ctx<T>) -> Result<T> {
+        Ok(T::of(sums::frobenius(self.a()).times(sums::frobenius(self.s()))))
+    }
+}
+
+impl<T: Scalar> HasSquareRoot<T> for Kronecker<T> {
+    type Root<'a> = KroneckerProduct<T>;
+
+    /// Q_A D_A^(1/2) ⊗ Q_S D_S^(1/2).
+    fn square_root(&self, ctx: &Ctx<T>) -> Result<KroneckerProduct<T>> {
+        let root = |m: &Mat<T>| eigen_root(ctx, "Kronecker::square_root", m.clone());
+        KroneckerProduct::new(root(self.a())?, root(self.s())?)
+    }
+}
+
 impl<T: Scalar> Curvature<T> for Kronecker<T> {
     type Solver = KroneckerInverse<T>;
 
@@ -131,6 +167,7 @@ impl<T: Scalar> Curvature<T> for Kronecker<T> {
 
     /// Factors A and S, on two threads where the context has them.
     fn damped(&self, ctx: &Ctx<T>, lambda: Damping<T>) -> Result<KroneckerInverse<T>> {
-        KroneckerInverse::new(ctx, self.a().as_ref(), self.s().as_ref(), self.damping, lambda)
+        let (a, s) = (self.a().as_ref(), self.s().as_ref());
+        KroneckerInverse::with_on_failure(ctx, a, s, self.damping, lambda, self.on_failure)
     }
 }

@@ -12,10 +12,14 @@
 //! Reference   J. Martens, R. Grosse, Optimizing neural networks with Kronecker-factored approximate curvature, 2015,
 //!             section 6.3.
 
-use super::{DampedSolver, Damping, Fidelity, KroneckerDamping, PiRule, SolvePath, SolveReport};
+use super::roots::KroneckerInverseRoot;
+use super::{
+    DampedSolver, Damping, Fidelity, HasInverseSquareRoot, HasLogDeterminant, KroneckerDamping, PiRule, Recovery,
+    SolvePath, SolveReport,
+};
 use crate::backend::{Ctx, check};
 use crate::error::{Error, Result};
-use crate::factor::Cholesky;
+use crate::factor::{OnFailure, PositiveFactor};
 use crate::kronecker::{KroneckerEigen, kronecker_apply, two_sided_product};
 use crate::linop::{LinearOperator, Preconditioner, SelfAdjoint};
 use crate::mat::{Mat, MatMut, MatRef, Op};
@@ -38,6 +42,7 @@ pub struct FactorInverse<T> {
     inverse: Mat<T>,
     shift: T,
     log_determinant: T,
+    recovery: Recovery,
 }
 
 impl<T: Scalar> FactorInverse<T> {
@@ -46,12 +51,23 @@ impl<T: Scalar> FactorInverse<T> {
     /// # Errors
     /// [`Error::NotPositiveDefinite`] with the pivot, [`Error::NotFinite`], [`Error::Shape`].
     pub fn new(ctx: &Ctx<T>, m: MatRef<'_, T>, shift: T) -> Result<Self> {
+        Self::with_on_failure(ctx, m, shift, OnFailure::Error)
+    }
+
+    /// [`FactorInverse::new`] with a say in what happens when a pivot is not positive.
+    ///
+    /// # Errors
+    /// As [`FactorInverse::new`]; with [`OnFailure::Recover`] as [`PositiveFactor::new`].
+    pub fn with_on_failure(ctx: &Ctx<T>, m: MatRef<'_, T>, shift: T, on_failure: OnFailure) -> Result<Self> {
         check::square("FactorInverse", m)?;
-        let mut shifted = m.to_owned();
-        (0..m.nrows()).for_each(|i| shifted[(i, i)] += shift);
-        let factor = Cholesky::new(ctx, shifted)?;
-        let log_determinant = factor.log_determinant();
-        Ok(Self { inverse: factor.into_inverse(ctx)?, shift, log_determinant })
+        let factor = PositiveFactor::new(ctx, m.to_owned(), shift, on_failure)?;
+        let (log_determinant, recovery) = (factor.log_determinant(), factor.recovery());
+        Ok(Self { inverse: factor.into_inverse(ctx)?, shift, log_determinant, recovery })
+    }
+
+    /// What the factorization needed beyond a first attempt.
+    pub fn recovery(&self) -> Recovery {
+        self.recovery
     }
 
     /// (M + shift I)⁻¹, both triangles.
@@ -101,6 +117,17 @@ fn damped_reciprocal<T: Scalar>(lambda: Damping<T>) -> impl Fn(T, T) -> T {
     move |a, s| T::ONE / ((a * s).max(T::ZERO) + lambda.get())
 }
 
+/// How many a_j s_i are negative by more than rounding, 16 (d_in + d_out) ε max|a| max|s|.
+fn clipped_products<T: Scalar>(eigen: &KroneckerEigen<T>, lambda: Damping<T>) -> Recovery {
+    let (a, s) = (eigen.left().values(), eigen.right().values());
+    let largest = |w: &[T]| w.iter().fold(0f64, |max, w| max.max(w.f64().abs()));
+    let rounding = 16.0 * (a.len() + s.len()) as f64 * T::EPS.f64() * largest(a) * largest(s);
+    // only factors with a negative eigenvalue have negative products
+    let may_be = [a, s].iter().any(|w| w.first().is_some_and(|&w| w < T::ZERO));
+    let count = if may_be { eigen.values().filter(|w| w.f64() < -rounding).count() } else { 0 };
+    if count == 0 { Recovery::None } else { Recovery::ClippedSpectrum { count, floor: lambda.get().f64() } }
+}
+
 impl<T: Scalar> KroneckerInverse<T> {
     /// The damped inverse of A ⊗ S; only the lower triangles of A and S are read. The two factors are treated side by
     /// side over the thread budget.
@@ -115,6 +142,21 @@ impl<T: Scalar> KroneckerInverse<T> {
         damping: KroneckerDamping<T>,
         lambda: Damping<T>,
     ) -> Result<Self> {
+        Self::with_on_failure(ctx, a, s, damping, lambda, OnFailure::Error)
+    }
+
+    /// [`KroneckerInverse::new`] with a say in what happens when a pivot of a damped factor is not positive.
+    ///
+    /// # Errors
+    /// As [`KroneckerInverse::new`]; with [`OnFailure::Recover`] as [`PositiveFactor::new`].
+    pub fn with_on_failure(
+        ctx: &Ctx<T>,
+        a: MatRef<'_, T>,
+        s: MatRef<'_, T>,
+        damping: KroneckerDamping<T>,
+        lambda: Damping<T>,
+        on_failure: OnFailure,
+    ) -> Result<Self> {
         let KroneckerDamping::Factored { pi: rule } = damping else {
             return Self::from_eigen(KroneckerEigen::new(ctx, a.to_owned(), s.to_owned())?, lambda);
         };
@@ -125,7 +167,7 @@ impl<T: Scalar> KroneckerInverse<T> {
         let mut items = [(a, shift_a, &mut a_inverse), (s, shift_s, &mut s_inverse)];
         items.sort_by_key(|(factor, ..)| std::cmp::Reverse(factor.nrows()));
         ctx.for_each(&mut items, |ctx, (factor, shift, inverse)| {
-            **inverse = Some(FactorInverse::new(ctx, *factor, *shift)?);
+            **inverse = Some(FactorInverse::with_on_failure(ctx, *factor, *shift, on_failure)?);
             Ok(())
         })?;
         match (a_inverse, s_inverse) {
@@ -196,24 +238,6 @@ impl<T: Scalar> KroneckerInverse<T> {
         }
     }
 
-    /// log det of the damped matrix that this inverts: A ⊗ S + λI, or the factored one.
-    ///
-    /// ```text
-    /// log det(Ã ⊗ S̃) = d_out log det Ã + d_in log det S̃
-    /// ```
-    pub fn log_determinant(&self) -> T {
-        match &self.parts {
-            Parts::Exact(eigen) => {
-                let lambda = self.lambda.get().f64();
-                T::of(eigen.values().map(|w| (w.f64().max(0.0) + lambda).ln()).sum())
-            }
-            Parts::Factored { a, s, .. } => {
-                let (d_in, d_out) = (a.inverse.nrows() as f64, s.inverse.nrows() as f64);
-                T::of(d_out * a.log_determinant.f64() + d_in * s.log_determinant.f64())
-            }
-        }
-    }
-
     /// The preconditioned d_out x d_in matrix of one layer; both views may have any leading dimension.
     ///
     /// # Errors
@@ -240,6 +264,38 @@ impl<T: Scalar> KroneckerInverse<T> {
                 ctx.gemm(T::ONE, s.inverse.as_ref(), Op::No, v.rb(), Op::No, T::ZERO, half.as_mut())?;
                 ctx.gemm(T::ONE, half.as_ref(), Op::No, a.inverse.as_ref(), Op::No, T::ZERO, v.rb_mut())
             }
+        }
+    }
+}
+
+impl<T: Scalar> HasLogDeterminant<T> for KroneckerInverse<T> {
+    /// log det of the damped matrix that this inverts: A ⊗ S + λI, or the factored one.
+    ///
+    /// ```text
+    /// log det(Ã ⊗ S̃) = d_out log det Ã + d_in log det S̃
+    /// ```
+    fn log_determinant(&self) -> T {
+        match &self.parts {
+            Parts::Exact(eigen) => {
+                let lambda = self.lambda.get().f64();
+                T::of(eigen.values().map(|w| (w.f64().max(0.0) + lambda).ln()).sum())
+            }
+            Parts::Factored { a, s, .. } => {
+                let (d_in, d_out) = (a.inverse.nrows() as f64, s.inverse.nrows() as f64);
+                T::of(d_out * a.log_determinant.f64() + d_in * s.log_determinant.f64())
+            }
+        }
+    }
+}
+
+impl<T: Scalar> HasInverseSquareRoot<T> for KroneckerInverse<T> {
+    type Root<'a> = KroneckerInverseRoot<'a, T>;
+
+    /// Free on the exact path; two eigendecompositions on the factored one.
+    fn inverse_square_root(&self, ctx: &Ctx<T>) -> Result<KroneckerInverseRoot<'_, T>> {
+        match &self.parts {
+            Parts::Exact(eigen) => Ok(KroneckerInverseRoot::exact(eigen, self.lambda)),
+            Parts::Factored { a, s, .. } => KroneckerInverseRoot::factored(ctx, &a.inverse, &s.inverse),
         }
     }
 }
@@ -285,6 +341,15 @@ impl<T: Scalar> DampedSolver<T> for KroneckerInverse<T> {
         match self.parts {
             Parts::Exact(_) => SolvePath::Eigen,
             Parts::Factored { .. } => SolvePath::FactoredCholesky,
+        }
+    }
+
+    /// Of both factors together. On the exact path the products of eigenvalues that are negative by more than rounding
+    /// and were taken as zero, so raised to λ.
+    fn recovery(&self) -> Recovery {
+        match &self.parts {
+            Parts::Exact(eigen) => clipped_products(eigen, self.lambda),
+            Parts::Factored { a, s, .. } => a.recovery.and(s.recovery),
         }
     }
 

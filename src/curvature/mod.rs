@@ -17,13 +17,16 @@
 //! | [`MatrixFree`] | shifted operator | preconditioned CG | iterative | no: not linear in B |
 
 mod any;
+mod any_capable;
 mod block_diagonal;
 mod block_tridiagonal;
 mod block_tridiagonal_inverse;
 mod capability;
+mod certificate;
 mod dense;
 mod diagonal;
 mod eigen_kronecker;
+mod gap;
 mod jacobian;
 mod kronecker;
 mod kronecker_inverse;
@@ -34,17 +37,22 @@ mod low_rank_inverse;
 mod matrix_free;
 mod pi;
 pub mod precondition;
+mod roots;
+mod sums;
 
 pub use any::AnyCurvature;
+pub use any_capable::{AnyCapable, AnyCapableInverse};
 pub use block_diagonal::{BlockDiagonal, BlockDiagonalInverse};
 pub use block_tridiagonal::BlockTridiagonal;
 pub use block_tridiagonal_inverse::{BlockTridiagonalInverse, BlockTridiagonalRoot, FactorPair};
 pub use capability::{
     HasFrobeniusNorm, HasInverseSquareRoot, HasLogDeterminant, HasSquareRoot, HasTrace, sample_normal,
 };
+pub use certificate::{Certificate, STEPS as CERTIFICATE_STEPS, certified_solve, certify, condition_estimate};
 pub use dense::{Dense, DenseInverse};
 pub use diagonal::{Diagonal, DiagonalInverse};
 pub use eigen_kronecker::{EigenKronecker, EigenKroneckerInverse};
+pub use gap::{DampingGap, StepComparison, compare_damped_steps, factored_damping_gap};
 pub use jacobian::{
     DenseJacobian, DirectPath, DirectSampleSpace, JacobianCosts, JacobianSource, JvpVjp, PathCosts, PathPlan,
     RowChunks, SampleSpace, SampleSpaceInverse, SampleSpaceInverseRoot, SampleSpaceOptions, SampleSpacePath,
@@ -58,6 +66,9 @@ pub use low_rank::{LowRank, LowRankRoot};
 pub use low_rank_inverse::{LowRankInverse, LowRankInverseRoot, woodbury_crossover};
 pub use matrix_free::{MatrixFree, MatrixFreeSolver};
 pub use pi::PiRule;
+pub use roots::{DenseInverseRoot, KroneckerInverseRoot};
+
+pub use crate::factor::{OnFailure, Recovery};
 
 use crate::backend::Ctx;
 use crate::error::{Error, Result, check_len, check_shape};
@@ -141,24 +152,6 @@ pub enum SolvePath {
     Lsmr,
 }
 
-/// What had to be done to factor a matrix that plain Cholesky refused.
-#[non_exhaustive]
-#[derive(Debug, Clone, Copy, PartialEq, Default)]
-pub enum Recovery {
-    /// Nothing: the first attempt succeeded.
-    #[default]
-    None,
-    /// The factorization was repeated in a higher precision.
-    HigherPrecision,
-    /// Eigenvalues of the damped matrix below `floor` were raised to it.
-    ClippedSpectrum {
-        /// How many.
-        count: usize,
-        /// The value they were raised to.
-        floor: f64,
-    },
-}
-
 /// How a solve went.
 #[derive(Debug, Clone, PartialEq)]
 pub enum SolveReport {
@@ -188,6 +181,20 @@ pub trait Curvature<T: Scalar>: SelfAdjoint<T> {
     /// # Errors
     /// [`Error::NotPositiveDefinite`], [`Error::NotFinite`], [`Error::NoConvergence`].
     fn damped(&self, ctx: &Ctx<T>, lambda: Damping<T>) -> Result<Self::Solver>;
+
+    /// Y ← Y + λ M X: the damping term of the system C + λM that `damped` solves. M = I unless the curvature carries a
+    /// metric of its own ([`InMetric`]).
+    ///
+    /// # Errors
+    /// [`Error::Shape`], and those of the metric.
+    fn add_damping(&self, ctx: &Ctx<T>, lambda: Damping<T>, x: MatRef<'_, T>, mut y: MatMut<'_, T>) -> Result<()> {
+        let _ = ctx;
+        check_shape("add_damping: Y", x.shape(), y.shape())?;
+        for (y, x) in y.cols_mut().zip(x.cols()) {
+            y.iter_mut().zip(x).for_each(|(y, &x)| *y += lambda.get() * x);
+        }
+        Ok(())
+    }
 
     /// out_k ← v_kᵀ C v_k for each column of V.
     ///
@@ -266,6 +273,9 @@ macro_rules! forward {
             }
             fn quadratic_form(&self, ctx: &Ctx<T>, v: MatRef<'_, T>, out: &mut [T]) -> Result<()> {
                 (**self).quadratic_form(ctx, v, out)
+            }
+            fn add_damping(&self, ctx: &Ctx<T>, lambda: Damping<T>, x: MatRef<'_, T>, y: MatMut<'_, T>) -> Result<()> {
+                (**self).add_damping(ctx, lambda, x, y)
             }
         }
         impl<T: Scalar, C: DampedSolver<T> + ?Sized> DampedSolver<T> for $pointer {

@@ -35,6 +35,11 @@ impl<T: Scalar> Cholesky<T> {
         Ok(Self { l: a })
     }
 
+    /// Takes a lower triangle with a positive diagonal.
+    pub(super) fn from_l(l: Mat<T>) -> Self {
+        Self { l }
+    }
+
     /// Order of the matrix.
     pub fn dim(&self) -> usize {
         self.l.nrows()

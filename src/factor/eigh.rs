@@ -51,6 +51,11 @@ impl<T: Scalar> SymEigen<T> {
         &self.values
     }
 
+    /// Q diag(f(w)) Qᵀ for a non-decreasing f, which leaves the values ascending.
+    pub(super) fn map_values(self, f: impl Fn(T) -> T) -> Self {
+        Self { values: self.values.into_iter().map(f).collect(), ..self }
+    }
+
     /// Y ← f(A) X = Q diag(f(w)) Qᵀ X.
     ///
     /// # Errors

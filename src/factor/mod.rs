@@ -3,9 +3,12 @@
 mod cholesky;
 mod eigh;
 mod lu;
+mod robust;
 mod thin_qr;
+mod wide;
 
 pub use cholesky::Cholesky;
 pub use eigh::SymEigen;
 pub use lu::Lu;
+pub use robust::{OnFailure, PositiveFactor, Recovery};
 pub use thin_qr::ThinQr;

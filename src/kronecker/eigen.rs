@@ -101,6 +101,34 @@ impl<T: Scalar> KroneckerEigen<T> {
         Ok(())
     }
 
+    /// Y ← (Q_A ⊗ Q_B)ᵀ X: coordinates in the eigenbasis.
+    ///
+    /// # Errors
+    /// [`Error::Shape`](crate::Error::Shape).
+    pub fn to_eigenbasis(&self, ctx: &Ctx<T>, x: MatRef<'_, T>, y: MatMut<'_, T>) -> Result<()> {
+        let (q, r) = ((self.left.vectors(), Op::Transpose), (self.right.vectors(), Op::Transpose));
+        kronecker_apply(ctx, T::ONE, q, r, x, T::ZERO, y)
+    }
+
+    /// Y ← (Q_A ⊗ Q_B) f(D_A ⊗ D_B) X, f being given the two eigenvalues: from scaled coordinates in the eigenbasis.
+    ///
+    /// # Errors
+    /// [`Error::Shape`](crate::Error::Shape).
+    pub fn from_eigenbasis(
+        &self,
+        ctx: &Ctx<T>,
+        f: impl Fn(T, T) -> T,
+        x: MatRef<'_, T>,
+        y: MatMut<'_, T>,
+    ) -> Result<()> {
+        check_shape("KroneckerEigen::from_eigenbasis", (self.dim(), x.ncols()), x.shape())?;
+        let mut scaled = ctx.scratch(self.dim(), x.ncols());
+        scaled.as_mut().copy_from(x)?;
+        scaled.as_mut().cols_mut().for_each(|v| self.scale(&f, v));
+        let (q, r) = ((self.left.vectors(), Op::No), (self.right.vectors(), Op::No));
+        kronecker_apply(ctx, T::ONE, q, r, scaled.as_ref(), T::ZERO, y)
+    }
+
     /// Y ← f(A ⊗ B) X, f being given the two eigenvalues (a, b) whose product is the eigenvalue.
     ///
     /// ```text

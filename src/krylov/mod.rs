@@ -5,6 +5,7 @@ mod cg_options;
 mod cg_report;
 mod estimate;
 mod lanczos;
+mod largest;
 mod lsmr;
 mod lsmr_options;
 mod norm;
@@ -19,6 +20,7 @@ pub use estimate::{
     log_determinant_estimate, spectral_sum, xtrace,
 };
 pub use lanczos::{Lanczos, LanczosEnd, LanczosOptions, lanczos, lanczos_block};
+pub use largest::{RitzValue, largest_ritz_value};
 pub use lsmr::lsmr;
 pub use lsmr_options::{LsmrOptions, LsmrReport, LsmrStop};
 pub(crate) use norm::norm;

@@ -6,12 +6,14 @@
 //! Promises are traits: [`SelfAdjoint`] says A = Aᵀ, [`Preconditioner`] says a fixed, linear, positive definite map,
 //! [`HasDiagonal`] says the diagonal is known. [`TransposeOperator`] adds products with Aᵀ.
 
+mod blocks;
 mod closure;
 mod compose;
 mod dense;
 mod identity;
 mod transpose;
 
+pub use blocks::Blocks;
 pub use closure::FnOperator;
 pub use compose::{Scaled, Shifted, Sum};
 pub use dense::{DenseOperator, SymmetricDense};

@@ -1,7 +1,8 @@
 //! R6: damping is pure, additive, and solves as the dense matrix. R7: one matrix, many representations.
 
 use pullback::curvature::{
-    AnyCurvature, BlockDiagonal, Definiteness, Dense, Diagonal, Kronecker, KroneckerDamping, MatrixFree, SolveReport,
+    AnyCurvature, BlockDiagonal, Definiteness, Dense, Diagonal, HasLogDeterminant, Kronecker, KroneckerDamping,
+    MatrixFree, SolveReport,
 };
 use pullback::kronecker::KroneckerProduct;
 use pullback::linop::SymmetricDense;
