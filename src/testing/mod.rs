@@ -3,6 +3,7 @@
 //!
 //! | suite | holds to its laws |
 //! |---|---|
+//! | [`backend`] | a [`Backend`](crate::Backend) |
 //! | [`operator`] | a [`LinearOperator`](crate::LinearOperator), a [`SelfAdjoint`](crate::SelfAdjoint) one |
 //! | [`curvature`] | a [`Curvature`](crate::Curvature) and the solver that damping yields |
 //! | [`capability`] | what a curvature or a solver can tell: diagonal, trace, norm, log-determinant, roots |
@@ -12,6 +13,7 @@
 //! measured, its limit, the place and the seed. [`conformance!`](crate::conformance) turns suites into named tests. No
 //! suite panics when the implementor fails; [`Report::assert_passed`] does.
 
+pub mod backend;
 pub mod capability;
 mod claim;
 mod contexts;
