@@ -8,11 +8,15 @@
 //! | [`curvature`] | a [`Curvature`](crate::Curvature) and the solver that damping yields |
 //! | [`capability`] | what a curvature or a solver can tell: diagonal, trace, norm, log-determinant, roots |
 //! | [`preconditioner`] | a [`Preconditioner`](crate::Preconditioner) |
+//! | [`krylov`] | a solver of A x = b that sees products only |
+//! | [`average`] | a moving average of statistics |
+//! | [`optimizer`] | an [`Optimizer`](crate::optim::Optimizer) |
 //!
 //! A suite is a plain function over a factory that returns a [`Report`]: each [`Law`] with the worst number that was
 //! measured, its limit, the place and the seed. [`conformance!`](crate::conformance) turns suites into named tests. No
 //! suite panics when the implementor fails; [`Report::assert_passed`] does.
 
+pub mod average;
 pub mod backend;
 pub mod capability;
 mod claim;
@@ -20,7 +24,10 @@ mod contexts;
 pub mod curvature;
 pub mod dense;
 pub mod gallery;
+pub mod krylov;
+mod least_squares;
 pub mod operator;
+pub mod optimizer;
 mod padded;
 pub mod preconditioner;
 pub mod ratios;
@@ -30,6 +37,7 @@ mod tolerance;
 
 pub use claim::Claim;
 pub use contexts::contexts;
+pub use least_squares::{Fault, LeastSquares, Regression};
 pub use padded::Padded;
 pub use report::{Law, Measure, Recorder, Report};
 pub use setup::{SEED_VARIABLE, Setup};
