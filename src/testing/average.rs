@@ -54,7 +54,7 @@ pub fn check<T: Scalar, U: FnMut(&[T]) -> Result<Vec<T>>>(
             let mut update = make(Decay::new(epsilon)?);
             values.iter().map(|x| Mat::from_vec(update(x.as_slice())?, LEN, 1)).collect()
         };
-        let values: Vec<Mat<T>> = (0..12).map(|k| positive(setup.seed.wrapping_mul(16).wrapping_add(k))).collect();
+        let values: Vec<Mat<T>> = (0..13).map(|k| positive(setup.seed.wrapping_mul(16).wrapping_add(k))).collect();
         // ε_k < ε up to this update
         let burn_in = (1.0 / (1.0 - epsilon)).floor() as usize;
         let off = |range: std::ops::Range<usize>| -> Result<Measure> {

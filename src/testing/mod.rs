@@ -42,3 +42,21 @@ pub use padded::Padded;
 pub use report::{Law, Measure, Recorder, Report};
 pub use setup::{SEED_VARIABLE, Setup};
 pub use tolerance::{relative_error, tolerance};
+
+/// Every (suite, law) that a suite of this module can measure.
+pub fn all_laws() -> Vec<(&'static str, &'static str)> {
+    const SUITES: [(&str, &[&[&str]]); 8] = [
+        ("backend", &[&backend::LAWS]),
+        ("operator", &[&operator::LAWS, &operator::SELF_ADJOINT_LAWS]),
+        ("curvature", &[&curvature::LAWS, &curvature::DIRECT_LAWS]),
+        ("capability", &[&capability::LAWS]),
+        ("preconditioner", &[&preconditioner::LAWS]),
+        ("krylov", &[&krylov::LAWS]),
+        ("average", &[&average::LAWS]),
+        ("optimizer", &[&optimizer::LAWS]),
+    ];
+    let laws = |(suite, lists): (&'static str, &'static [&'static [&'static str]])| {
+        lists.iter().flat_map(move |list| list.iter().map(move |&law| (suite, law)))
+    };
+    SUITES.into_iter().flat_map(laws).collect()
+}
