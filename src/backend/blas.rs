@@ -9,7 +9,7 @@
 //!             wants another one waits for those and then sets it. Other code in the process that calls OpenBLAS itself
 //!             is not part of this, and inherits the last count. Every other library decides on its own threads.
 //! Integers    the 32-bit interface: a dimension, a leading dimension or a workspace above 2³¹ - 1 is an error.
-//! Laws        tests/backends.rs, tests/backends_contract.rs, tests/factorizations.rs, tests/allocations.rs.
+//! Laws        tests/backends.rs, tests/factorizations.rs, tests/allocations.rs.
 //! Reference   E. Anderson et al., LAPACK Users' Guide, 3rd ed., 1999.
 #![allow(unsafe_code)]
 

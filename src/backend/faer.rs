@@ -5,7 +5,7 @@
 //!             gemm (`blocked`).
 //! Memory      factorizations keep their scratch in one buffer a thread, as large as the largest call needed.
 //! Threads     `threads` bounds the tasks a call forks on rayon's current pool; small products stay on one thread.
-//! Laws        tests/backends.rs, tests/backends_contract.rs, tests/factorizations.rs (scales 2^k), tests/allocations.rs.
+//! Laws        tests/backends.rs, tests/factorizations.rs (scales 2^k), tests/allocations.rs.
 
 mod blocked;
 

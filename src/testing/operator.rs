@@ -207,9 +207,10 @@ impl<'a, T: Scalar, A: LinearOperator<T>> Subject<'a, T, A> {
     fn repetition(&self, r: &mut Recorder) {
         let Self { ctx, a, place, shape, x, .. } = self;
         r.law("repeats bit for bit", place, || {
-            let first = self.apply(x)?;
+            // at once, and after another operand: a state of any short period shows
+            let (first, again) = (self.apply(x)?, self.apply(x)?);
             self.apply(&self.other)?;
-            Ok(Measure::count(differing(&first, &self.apply(x)?)))
+            Ok(Measure::count(differing(&first, &again) + differing(&first, &self.apply(x)?)))
         });
         r.holds("returns its scratch", place, || {
             self.apply(x)?;

@@ -13,7 +13,7 @@
 //! Laws        tests/broken_implementors.rs.
 
 use super::dense::{dot, row_sum_norm};
-use super::operator::{self, check_self_adjoint};
+use super::operator::check_self_adjoint;
 use super::{Claim, Measure, Recorder, Report, Setup, gallery, tolerance};
 use crate::backend::Ctx;
 use crate::error::Result;
@@ -23,7 +23,7 @@ use crate::linop::{Preconditioner, SymmetricDense};
 use crate::mat::Mat;
 use crate::scalar::Scalar;
 
-/// What [`check`] measures beside [`operator::LAWS`] and [`operator::SELF_ADJOINT_LAWS`].
+/// What [`check`] measures beside the laws of a self-adjoint operator.
 pub const LAWS: [&str; 4] = ["builds", "is fixed", "is positive", "solves its inverse in one step"];
 
 /// A relative residual above this does not tell one iteration from none.
@@ -93,10 +93,4 @@ fn measure<T: Scalar, P: Preconditioner<T>>(r: &mut Recorder, ctx: &Ctx<T>, clai
             Ok(steps.worse(Measure::holds(report.stop() == CgStop::Converged)))
         });
     }
-}
-
-/// The names of every law that [`check`] can measure, by suite.
-pub fn all_laws() -> impl Iterator<Item = (&'static str, &'static str)> {
-    let operator = operator::LAWS.into_iter().chain(operator::SELF_ADJOINT_LAWS).map(|law| ("operator", law));
-    operator.chain(LAWS.into_iter().map(|law| ("preconditioner", law)))
 }

@@ -117,9 +117,9 @@ impl Report {
         !self.laws.is_empty() && self.laws.iter().all(Law::passed)
     }
 
-    /// The law of this name.
-    pub fn law(&self, name: &str) -> Option<&Law> {
-        self.laws.iter().find(|law| law.name == name)
+    /// The law of this name in a suite.
+    pub fn law(&self, suite: &str, name: &str) -> Option<&Law> {
+        self.laws.iter().find(|law| (law.suite, law.name) == (suite, name))
     }
 
     /// Puts another report in: the same law of the same suite keeps its worst place.
@@ -163,12 +163,12 @@ const WIDTH: usize = 80;
 /// A table of 80 columns; failures say where they happened and with which seed.
 impl Display for Report {
     fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
-        writeln!(f, "     {:<54}{:>9}{:>6}{:>6}", "law", "measured", "limit", "at")?;
+        writeln!(f, "     {:<57}{:>8}{:>5}{:>5}", "law", "measured", "<=", "at")?;
         for law in &self.laws {
             let verdict = if law.passed() { "ok" } else { "FAIL" };
             let name = format!("{}: {}", law.suite, law.name);
             let value = if law.error.is_some() { "error".to_owned() } else { format!("{:.1e}", law.measure.value) };
-            writeln!(f, "{verdict:<4} {name:<54}{value:>9}{:>6.0}{:>6}", law.measure.limit, law.places)?;
+            writeln!(f, "{verdict:<4} {name:<57}{value:>8}{:>5}{:>5}", law.measure.limit, law.places)?;
             if !law.passed() {
                 wrapped(f, &format!("at {}, seed {}", law.place, law.seed))?;
                 law.error.iter().try_for_each(|error| wrapped(f, &format!("error: {error}")))?;
@@ -269,10 +269,10 @@ mod tests {
         let report = Report::from(r);
         let failures: Vec<&str> = report.failures().map(|law| law.name).collect();
         assert_eq!(failures, ["ratio", "nan", "error", "panic"]);
-        let ratio = report.law("ratio").unwrap();
+        let ratio = report.law("suite", "ratio").unwrap();
         assert_eq!((ratio.places, ratio.place.as_str(), ratio.measure.value), (3, "second", 1.5));
-        assert!(report.law("nan").unwrap().measure.value.is_nan());
-        assert_eq!(report.law("panic").unwrap().error.as_deref(), Some("panicked: message 5"));
+        assert!(report.law("suite", "nan").unwrap().measure.value.is_nan());
+        assert_eq!(report.law("suite", "panic").unwrap().error.as_deref(), Some("panicked: message 5"));
         let text = report.to_string();
         assert!(text.lines().all(|line| line.chars().count() <= WIDTH), "{text}");
         assert!(text.contains("second, seed 3") && text.contains("FAIL suite: nan"), "{text}");
