@@ -9,3 +9,8 @@ mod tolerance;
 
 pub use contexts::contexts;
 pub use tolerance::{relative_error, tolerance};
+
+/// The guide's example is a test.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/reliability.md")]
+struct ReliabilityGuide;
