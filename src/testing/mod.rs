@@ -61,3 +61,8 @@ pub fn all_laws() -> Vec<(&'static str, &'static str)> {
     };
     SUITES.into_iter().flat_map(laws).collect()
 }
+
+/// The guide's example is a test.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/reliability.md")]
+struct ReliabilityGuide;

@@ -33,7 +33,28 @@ pub fn true_residuals<T: Scalar>(ctx: &Ctx<T>) {
             assert!(x.as_ref().is_finite(), "{what}");
         }
     }
+    drifted_residuals(ctx);
     negative_curvature(ctx);
+}
+
+/// From a start that is far too large the running residual goes to zero, and the true one stays at its rounding: the
+/// report must tell the latter.
+fn drifted_residuals<T: Scalar>(ctx: &Ctx<T>) {
+    for n in [5, 33] {
+        let a = gallery::spd::<T>(n, 10.0, 7);
+        let operator = SymmetricDense::new(a.clone()).expect("square");
+        let (b, start) = (gallery::uniform::<T>(n, 1, 8), gallery::uniform::<T>(n, 1, 9));
+        let mut x = start.map(|x| x / T::EPS.sqrt());
+        let options = CgOptions { relative_tolerance: T::EPS, max_iterations: 10 * n, ..CgOptions::default() };
+        let report = pcg(ctx, &operator, None, b.as_ref(), x.as_mut(), &options).expect("shapes");
+        let (said, is) = (report.relative_residual(), residual(operator.matrix(), &x, &b));
+        let limit = tolerance::<T>(n, 1.0 + norm(&a) * norm(&x) / norm(&b));
+        let what = format!("{} n = {n}: said {said:e}, is {is:e}, limit {limit:e}", place(ctx));
+        assert!((said - is).abs() <= limit, "{what}");
+        if T::NAME == "f64" {
+            assert!(is > 2.0 * limit, "{what}: no drift, so this says nothing");
+        }
+    }
 }
 
 fn negative_curvature<T: Scalar>(ctx: &Ctx<T>) {

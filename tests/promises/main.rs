@@ -18,13 +18,16 @@ static ALLOCATOR: counting_allocator::CountingAllocator = counting_allocator::Co
 
 /// One test for a promise: its law in `f32` and `f64`.
 macro_rules! promises {
-    ($($name:ident = $law:path;)+) => {$(
+    ($($name:ident = $law:path;)+) => {
+        const NAMES: &[&str] = &[$(stringify!($name)),+];
+        $(
         #[test]
         fn $name() {
             contexts::<f32>().iter().for_each($law);
             contexts::<f64>().iter().for_each($law);
         }
-    )+};
+        )+
+    };
 }
 promises! {
     r1_cholesky_meets_lapacks_ratios_on_its_types = spectra::positive_definite_types;
@@ -37,6 +40,16 @@ promises! {
     r8_conjugate_gradient_tells_the_true_residual_and_negative_curvature = iteration::true_residuals;
     r9_results_repeat_bit_for_bit_and_threads_agree = repetition::determinism;
     r10_nothing_is_allocated_after_a_first_call = repetition::no_allocation;
+}
+
+#[test]
+fn the_table_of_promises_names_these_tests() {
+    let guide = include_str!("../../docs/reliability.md");
+    let rows: Vec<&str> = guide.lines().filter(|line| line.starts_with("| R")).collect();
+    assert_eq!(rows.len(), NAMES.len());
+    for (i, (row, name)) in rows.iter().zip(NAMES).enumerate() {
+        assert!(row.starts_with(&format!("| R{} |", i + 1)) && row.contains(&format!("`{name}`")), "{row}: {name}");
+    }
 }
 
 fn place<T: Scalar>(ctx: &Ctx<T>) -> String {

@@ -2,7 +2,7 @@
 
 use super::{PoMatrix, SepMatrix};
 use crate::backend::Ctx;
-use crate::error::Error;
+use crate::error::{Error, Result};
 use crate::factor::{Cholesky, SymEigen};
 use crate::mat::{Mat, Op};
 use crate::scalar::Scalar;
@@ -43,7 +43,7 @@ pub fn check_po<T: Scalar>(ctx: &Ctx<T>, test: &PoMatrix<T>) -> Vec<Measured> {
         return vec![Measured::of("pivot", if exact { 0.0 } else { f64::INFINITY })];
     }
     let laws = ["factor", "solve", "inverse", "log det"];
-    let measure = || -> crate::Result<[f64; 4]> {
+    let measure = || -> Result<[f64; 4]> {
         let factor = factored?;
         let b = right_hand_sides(a);
         let mut x = b.clone();

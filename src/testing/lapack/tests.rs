@@ -1,3 +1,5 @@
+//! The generators are what they say: spectra, pivots, scales, bandwidths, eigenvalues by another path.
+
 use super::*;
 use crate::testing::{ratios, tolerance};
 
