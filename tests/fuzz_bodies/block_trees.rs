@@ -65,7 +65,7 @@ fn leaf<T: Scalar>(input: &mut Bytes<'_>) -> Tree<T> {
     let nothing = || Tree { curvature: AnyCurvature::new(zeros(0)), dense: Mat::zeros(0, 0), tame: true, exact: true };
     match kind % 3 {
         0 => {
-            let raw = input.byte() % 4 == 0;
+            let raw = input.byte().is_multiple_of(4);
             let d: Vec<T> = (0..n).map(|_| if raw { input.scalar() } else { input.ordinary() }).collect();
             let dense = Mat::from_diagonal(&d.iter().map(|d| d.f64()).collect::<Vec<_>>());
             let tame = !raw && d.iter().all(|&d| d >= T::ZERO);
@@ -108,7 +108,7 @@ fn zeros<T: Scalar>(n: usize) -> Diagonal<T> {
 }
 
 fn tree<T: Scalar>(input: &mut Bytes<'_>, depth: usize) -> Tree<T> {
-    if depth == 0 || input.byte() % 3 == 0 {
+    if depth == 0 || input.byte().is_multiple_of(3) {
         return leaf(input);
     }
     let parts: Vec<Tree<T>> = (0..input.upto(3)).map(|_| tree(input, depth - 1)).collect();

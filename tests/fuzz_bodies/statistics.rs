@@ -66,7 +66,8 @@ fn stream<T: Scalar>(input: Bytes<'_>) {
 }
 
 fn decay(input: &mut Bytes<'_>) -> Decay {
-    let epsilon = if input.byte() % 8 == 0 { f64::from_bits(input.bits(8)) } else { f64::from(input.byte()) / 256.0 };
+    let epsilon =
+        if input.byte().is_multiple_of(8) { f64::from_bits(input.bits(8)) } else { f64::from(input.byte()) / 256.0 };
     match Decay::new(epsilon) {
         Ok(decay) => {
             assert!((0.0..1.0).contains(&epsilon) && decay.get() == epsilon);
@@ -104,9 +105,8 @@ fn one<T: Scalar>(ctx: &Ctx<T>, mut input: Bytes<'_>) {
                 let odd = input.byte();
                 let rows_given = if odd % 16 == 1 { rows + 1 } else { rows };
                 let cases = usize::from(odd / 16) % 5;
-                let x = Mat::<T>::from_fn(rows_given, cases, |_, _| {
-                    if raw { input.scalar() } else { input.ordinary() }
-                });
+                let x =
+                    Mat::<T>::from_fn(rows_given, cases, |_, _| if raw { input.scalar() } else { input.ordinary() });
                 let weight: T = match input.byte() {
                     255 => input.scalar(),
                     byte => T::of(f64::from(byte as i8) / 16.0).abs(),

@@ -69,12 +69,7 @@ impl<T: Scalar> Nystrom<T> {
     /// # Errors
     /// [`Error::InvalidParameter`] for the budget, [`Error::NotPositiveDefinite`] where C is indefinite beyond rounding,
     /// [`Error::NotFinite`], those of the operator.
-    pub fn new(
-        ctx: &Ctx<T>,
-        c: &(impl SelfAdjoint<T> + ?Sized),
-        lambda: Damping<T>,
-        budget: Budget,
-    ) -> Result<Self> {
+    pub fn new(ctx: &Ctx<T>, c: &(impl SelfAdjoint<T> + ?Sized), lambda: Damping<T>, budget: Budget) -> Result<Self> {
         let mut sketch = Sketch::new(c.dim(), budget)?;
         sketch.grow(ctx, c, budget.products)?;
         Ok(Self { spectrum: sketch.spectrum(ctx)?, lambda, error: None, products: sketch.omega.ncols() })

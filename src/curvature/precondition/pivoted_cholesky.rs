@@ -49,12 +49,7 @@ impl<T: Scalar> PivotedCholesky<T> {
     /// # Errors
     /// [`Error::NotPositiveDefinite`] naming a diagonal entry that is negative beyond rounding, [`Error::NotFinite`], those
     /// of the operator.
-    pub fn new(
-        ctx: &Ctx<T>,
-        c: &(impl HasDiagonal<T> + ?Sized),
-        lambda: Damping<T>,
-        rank: usize,
-    ) -> Result<Self> {
+    pub fn new(ctx: &Ctx<T>, c: &(impl HasDiagonal<T> + ?Sized), lambda: Damping<T>, rank: usize) -> Result<Self> {
         let n = c.dim();
         let mut left = vec![T::ZERO; n];
         c.diagonal(ctx, &mut left)?;

@@ -27,11 +27,7 @@ use crate::scalar::Scalar;
 ///
 /// # Errors
 /// [`Error::InvalidParameter`] for the budget, [`Error::NotFinite`], those of the operator.
-pub fn hutchinson<T: Scalar>(
-    ctx: &Ctx<T>,
-    a: &(impl SelfAdjoint<T> + ?Sized),
-    budget: Budget,
-) -> Result<Estimate> {
+pub fn hutchinson<T: Scalar>(ctx: &Ctx<T>, a: &(impl SelfAdjoint<T> + ?Sized), budget: Budget) -> Result<Estimate> {
     budget.check(2)?;
     let mut sample = Sample::default();
     for_each_probe(ctx, a, budget, |v, av| sample.push(dot(v, av)))?;
