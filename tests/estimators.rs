@@ -10,8 +10,9 @@ use pullback::krylov::{
 };
 use pullback::linop::{FnOperator, Identity, SymmetricDense};
 use pullback::testing::{contexts, gallery, tolerance};
-use pullback::{Ctx, Error, Mat, Result, Scalar};
+use pullback::{Ctx, Error, LinearOperator, Mat, MatMut, MatRef, Result, Scalar, SelfAdjoint};
 use statistics_support::Mean;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 type Trace<T> = fn(&Ctx<T>, &SymmetricDense<T>, Budget) -> Result<Estimate>;
 
@@ -327,7 +328,56 @@ fn a_seed_determines_the_bits_and_the_block_size_only_the_rounding() {
     }
 }
 
-fn nan_operator() -> impl pullback::SelfAdjoint<f64> {
+/// Every product is counted, and none beyond the budget is spent.
+#[test]
+fn products_are_counted_and_come_in_blocks() {
+    let ctx = Ctx::<f64>::reference();
+    let n = 40;
+    for rank in [2, 7, n] {
+        let w: Vec<f64> = (0..n).map(|i| if i < rank { 1.0 + (i % 5) as f64 } else { 0.0 }).collect();
+        let inner = operator(gallery::with_spectrum::<f64>(&w, 3));
+        for (products, block) in [(8, 3), (20, 32), (24, 1), (39, 7), (40, 7), (90, 50)] {
+            let budget = Budget { block, ..Budget::new(products, 1) };
+            let counted = |estimate: &dyn Fn(&Counting<'_>) -> Estimate| {
+                let op = Counting { inner: &inner, columns: AtomicUsize::new(0), widest: AtomicUsize::new(0) };
+                let found = estimate(&op);
+                let spent = op.columns.load(Ordering::Relaxed);
+                assert_eq!(found.products, spent, "{budget:?} rank {rank}: {found:?}");
+                assert!(spent <= products, "{budget:?} rank {rank}: {found:?}");
+                assert!(op.widest.load(Ordering::Relaxed) <= block, "{budget:?}: a block too wide");
+            };
+            counted(&|op| hutchinson(&ctx, op, budget).unwrap());
+            counted(&|op| frobenius_norm_estimate(&ctx, op, budget).unwrap());
+            counted(&|op| hutch_plus_plus(&ctx, op, budget).unwrap());
+            counted(&|op| xtrace(&ctx, op, budget).unwrap());
+            counted(&|op| log_determinant_estimate(&ctx, op, 0.5, 4, budget).unwrap());
+            counted(&|op| spectral_sum(&ctx, op, |x| x * x, 3, budget).unwrap());
+        }
+    }
+}
+
+/// Counts the columns it is applied to.
+struct Counting<'a> {
+    inner: &'a SymmetricDense<f64>,
+    columns: AtomicUsize,
+    widest: AtomicUsize,
+}
+
+impl LinearOperator<f64> for Counting<'_> {
+    fn shape(&self) -> (usize, usize) {
+        self.inner.shape()
+    }
+
+    fn apply_into(&self, ctx: &Ctx<f64>, x: MatRef<'_, f64>, y: MatMut<'_, f64>) -> Result<()> {
+        self.columns.fetch_add(x.ncols(), Ordering::Relaxed);
+        self.widest.fetch_max(x.ncols(), Ordering::Relaxed);
+        self.inner.apply_into(ctx, x, y)
+    }
+}
+
+impl SelfAdjoint<f64> for Counting<'_> {}
+
+fn nan_operator() -> impl SelfAdjoint<f64> {
     FnOperator::new(20, |_: &[f64], out: &mut [f64]| {
         out.fill(f64::NAN);
         Ok::<(), std::convert::Infallible>(())

@@ -75,6 +75,22 @@ fn pcg() {
     replay("pcg");
 }
 
+#[test]
+fn block_trees() {
+    replay("block_trees");
+}
+
+#[test]
+fn statistics() {
+    replay("statistics");
+}
+
+#[cfg(feature = "nn")]
+#[test]
+fn command_line() {
+    replay("command_line");
+}
+
 #[cfg(feature = "nn")]
 #[test]
 fn idx() {

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use clap::{Parser, ValueEnum};
 
-use crate::Failure;
+use super::Failure;
 
 /// Seconds for each optimizer where neither --seconds nor --steps is given.
 pub const SECONDS: f64 = 18.0;

@@ -2,12 +2,16 @@
 //! (tests/fuzz_replay.rs), so that a finding, once its input is in the corpus, stays found.
 #![allow(dead_code)] // each target uses one body
 
+pub mod block_trees;
+#[cfg(feature = "nn")]
+pub mod command_line;
 #[cfg(feature = "nn")]
 pub mod csv;
 pub mod factorizations;
 #[cfg(feature = "nn")]
 pub mod idx;
 pub mod pcg;
+pub mod statistics;
 pub mod views;
 
 use pullback::Scalar;
@@ -21,10 +25,14 @@ pub fn all() -> Vec<(&'static str, Body)> {
         ("views", views::run as Body),
         ("factorizations", factorizations::run),
         ("pcg", pcg::run),
+        ("block_trees", block_trees::run),
+        ("statistics", statistics::run),
         #[cfg(feature = "nn")]
         ("idx", idx::run),
         #[cfg(feature = "nn")]
         ("csv", csv::run),
+        #[cfg(feature = "nn")]
+        ("command_line", command_line::run),
     ]
 }
 

@@ -36,7 +36,7 @@ const FIRST_SHIFT: f64 = 1e-3;
 /// let c = SparseLower::from_entries(2, [(0, 0, 3.0), (1, 0, 2.0), (1, 1, 3.0)])?;
 /// let inverse = IncompleteCholesky::new(&c, Damping::try_from(1.0)?)?; // full pattern: exact
 /// assert_eq!((inverse.shift(), inverse.attempts()), (0.0, 1));
-/// let dense = inverse.to_dense(&Ctx::default())?; // of [4 2; 2 4]
+/// let dense = inverse.to_dense(&Ctx::<f64>::default())?; // of [4 2; 2 4]
 /// assert!((dense[(0, 0)] - 1.0 / 3.0).abs() < 1e-15 && (dense[(1, 0)] + 1.0 / 6.0).abs() < 1e-15);
 /// # Ok::<(), pullback::Error>(())
 /// ```
