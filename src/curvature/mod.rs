@@ -13,6 +13,10 @@
 //! | [`Kronecker`] A ⊗ S | not closed | eigenbases, or two Choleskys with π | exact, or factored | yes |
 //! | [`BlockTridiagonal`] chain of A ⊗ S | not closed | a recursion over the layers with π | factored | yes |
 //! | [`MatrixFree`] | shifted operator | preconditioned CG | iterative | no: not linear in B |
+//! | [`ScaledIdentity`] σI | closed | elementwise | exact | yes |
+//! | [`Scaled`](crate::linop::Scaled) s C, [`Shifted`](crate::linop::Shifted) C + μI, [`Permuted`] P C Pᵀ | as C | that of C | as C | if C's may |
+//! | [`Restricted`] to some parameters | closed | Cholesky of the submatrix | exact | yes |
+//! | [`SumCurvature`] A + B | closed | CG, preconditioned by A | iterative | no: not linear in B |
 
 mod any;
 mod block_diagonal;
@@ -21,10 +25,15 @@ mod block_tridiagonal_inverse;
 mod capability;
 mod dense;
 mod diagonal;
+mod identity;
 mod kronecker;
 mod kronecker_inverse;
 mod matrix_free;
+mod permuted;
 mod pi;
+mod scaled;
+mod shifted;
+mod sum;
 
 pub use any::AnyCurvature;
 pub use block_diagonal::{BlockDiagonal, BlockDiagonalInverse};
@@ -35,10 +44,14 @@ pub use capability::{
 };
 pub use dense::{Dense, DenseInverse};
 pub use diagonal::{Diagonal, DiagonalInverse};
+pub use identity::{ScaledIdentity, ScaledIdentityInverse};
 pub use kronecker::{Kronecker, KroneckerDamping};
 pub use kronecker_inverse::{FactorInverse, KroneckerInverse};
 pub use matrix_free::{MatrixFree, MatrixFreeSolver};
+pub use permuted::{Permuted, PermutedSolver, Restricted, SelectedRows};
 pub use pi::PiRule;
+pub use scaled::ScaledSolver;
+pub use sum::{SumCurvature, SumPreconditioner};
 
 use crate::backend::Ctx;
 use crate::error::{Error, Result, check_len, check_shape};

@@ -12,7 +12,7 @@ mod dense;
 mod identity;
 
 pub use closure::FnOperator;
-pub use compose::{Scaled, Shifted, Sum};
+pub use compose::{Beside, Scaled, Shifted, Sum};
 pub use dense::{DenseOperator, SymmetricDense};
 pub use identity::Identity;
 
