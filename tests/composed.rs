@@ -457,7 +457,8 @@ fn a_mean_shift_helps_where_the_second_summand_is_large() {
     let large = || Shifted::new(Scaled::new(Gram::<f64>::new(48, 3, 3), 1e-3), 2.0);
     let c = || SumCurvature::new(block(), large()).unwrap();
     let b = random::<f64>(48, 1, 4);
-    let iterations = |c: &SumCurvature<f64, Kronecker<f64>, Shifted<f64, Scaled<f64, Gram<f64>>>>| {
+    type Large = Shifted<f64, Scaled<f64, Gram<f64>>>;
+    let iterations = |c: &SumCurvature<f64, Kronecker<f64>, Large>| {
         let mut x = Mat::zeros(48, 1);
         match c.damped(&ctx, damping(1e-3)).unwrap().solve(&ctx, b.as_ref(), x.as_mut()).unwrap() {
             SolveReport::Iterative { iterations, stop: CgStop::Converged, .. } => iterations,
