@@ -9,7 +9,12 @@ mod curvature_support;
 use counting_allocator::{CountingAllocator, allocations};
 use curvature_support::conformance::damping;
 use curvature_support::{low_rank, random, spd};
-use pullback::curvature::{AnyCurvature, BlockDiagonal, Dense, Diagonal, Kronecker, KroneckerDamping, PiRule};
+use pullback::curvature::{
+    AnyCurvature, BlockDiagonal, BlockTridiagonal, Dense, Diagonal, Kronecker, KroneckerDamping, Permuted, PiRule,
+    Restricted, ScaledIdentity,
+};
+use pullback::kronecker::KroneckerProduct;
+use pullback::linop::{Scaled, Shifted};
 use pullback::{Ctx, Curvature, DampedInverse, DampedSolver, HasDiagonal, LinearOperator, Mat, Scalar};
 
 #[global_allocator]
@@ -57,6 +62,15 @@ fn every_kind<T: Scalar>(ctx: &Ctx<T>) {
     quiet("blocks", ctx, &BlockDiagonal::new(vec![kron(split), kron(KroneckerDamping::Exact)]));
     let mixed = vec![AnyCurvature::new(dense()), AnyCurvature::new(kron(KroneckerDamping::Exact))];
     quiet("mixed blocks", ctx, &BlockDiagonal::new(mixed));
+
+    let joined = |m: &Mat<T>, n: &Mat<T>| KroneckerProduct::new(m.clone(), n.clone()).unwrap();
+    let (chain, links) = (vec![joined(&a, &s); 3], vec![joined(&a.map(|x| T::of(0.5) * x), &s); 2]);
+    quiet("block-tridiagonal", ctx, &BlockTridiagonal::new(ctx, chain, links, PiRule::Trace).unwrap());
+    quiet("scaled identity", ctx, &ScaledIdentity::new(7, T::ONE).unwrap());
+    quiet("scaled", ctx, &Scaled::new(kron(split), T::of(2.0)));
+    quiet("shifted", ctx, &Shifted::new(dense(), T::ONE));
+    quiet("permuted", ctx, &Permuted::new(kron(split), (0..45).rev().collect()).unwrap());
+    quiet("restricted", ctx, &Restricted::new(kron(split), (3..30).rev().collect()).unwrap());
 
     let mut d = vec![T::ZERO; 45];
     let c = kron(KroneckerDamping::Exact);

@@ -14,7 +14,7 @@ use curvature_support::{distance, norm, random, times};
 use nets::{Problem, Spec, problem};
 use pullback::curvature::{BlockTridiagonal, KroneckerDamping, PiRule};
 use pullback::factor::Cholesky;
-use pullback::nn::{Activation, Loss, Mlp, Reduction, Workspace};
+use pullback::nn::{Activation, Loss, Reduction, Workspace};
 use pullback::optim::{
     CaptureSink, FisherKind, Kfac, KfacOptions, LayerCoupling, LayeredObjective, Objective, Optimizer, ParamLayout,
     Rejection, StepRule, TridiagonalOptions, TridiagonalPreconditioner,
@@ -347,7 +347,8 @@ fn autoencoder(seed: u64) -> Problem {
 fn trained(coupling: LayerCoupling, step: StepRule, seed: u64, steps: usize) -> (f64, f64, Optim) {
     let (ctx, mut p) = (Ctx::default(), autoencoder(seed));
     let before = p.net.loss(&ctx, &p.theta, &p.batch).unwrap();
-    let options = KfacOptions { coupling, step, rejection: Rejection::EveryStep, ..KfacOptions::default() };
+    let options =
+        KfacOptions { lambda: 0.1, coupling, step, rejection: Rejection::EveryStep, ..KfacOptions::default() };
     let mut kfac: Optim = Kfac::new(options).unwrap();
     for _ in 0..steps {
         kfac.step(&ctx, &p.net, &mut p.theta, &p.batch).unwrap();
@@ -356,20 +357,21 @@ fn trained(coupling: LayerCoupling, step: StepRule, seed: u64, steps: usize) -> 
 }
 
 #[test]
-fn it_reduces_the_loss_of_an_autoencoder_as_fast_as_the_block_diagonal_form() {
+fn it_reduces_the_loss_of_an_autoencoder_faster_a_step_than_the_block_diagonal_form() {
     let step = StepRule::QuadraticModel { momentum: true };
+    const STEPS: usize = 80;
     let mut ratios = Vec::new();
     for seed in 0..5 {
-        let (before, chain, kfac) = trained(LayerCoupling::BlockTridiagonal, step, seed, 40);
-        let (_, blocks, other) = trained(LayerCoupling::BlockDiagonal, step, seed, 40);
-        eprintln!("{seed}: {before} chain {chain} blocks {blocks}");
-        assert!(chain < 0.1 * before, "seed {seed}: {before} became {chain}");
+        let (before, chain, kfac) = trained(LayerCoupling::BlockTridiagonal, step, seed, STEPS);
+        let (_, blocks, other) = trained(LayerCoupling::BlockDiagonal, step, seed, STEPS);
+        assert!(chain < 0.02 * before, "seed {seed}: {before} became {chain}");
         assert!(kfac.preconditioner().is_none() && kfac.tridiagonal_preconditioner().is_some());
         assert!(other.preconditioner().is_some() && other.tridiagonal_preconditioner().is_none());
         ratios.push(chain / blocks);
     }
     ratios.sort_by(f64::total_cmp);
-    assert!(ratios[2] < 1.05, "{ratios:?}");
+    // the paper's experience is a quarter to two fifths more progress a step; here the median is 0.7 of the loss
+    assert!(ratios[2] < 0.9 && ratios[4] < 1.05, "{ratios:?}");
 }
 
 /// One step of the optimizer is the dense solve of its chain: no momentum, given step size.
@@ -431,5 +433,4 @@ fn one_layer_trains_as_the_block_diagonal_form_does() {
     let error = distance(&chain, &blocks);
     // ten steps that pass differences of rounding on
     assert!(error <= tolerance::<f64>(15 * 10, 100.0) * norm(&blocks), "{error:e}");
-    let _: fn(&Mlp<f64>) -> usize = Mlp::outputs;
 }

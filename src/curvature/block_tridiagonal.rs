@@ -1,4 +1,4 @@
-//! [`BlockTridiagonal`]: the curvature of a chain of layers whose *inverse* is block-tridiagonal (chapter section 5.3).
+//! [`BlockTridiagonal`]: the curvature of a chain of layers whose *inverse* is block-tridiagonal (chapter section 5.7, item 3).
 //!
 //! ```text
 //! F_ii = A_{i-1,i-1} ⊗ S_{i,i},   F_{i,i+1} = A_{i-1,i} ⊗ S_{i,i+1},   Ψ_{i,i+1} = F_{i,i+1} F_{i+1,i+1}⁺

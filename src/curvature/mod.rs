@@ -15,6 +15,10 @@
 //! | [`KroneckerN`] A_1 ⊗ ... ⊗ A_k | not closed | eigenbases, or k Choleskys with λ split | exact, or factored | yes |
 //! | [`EigenKronecker`] (U_A ⊗ U_S) diag(S*) (U_A ⊗ U_S)ᵀ | closed in its basis | two rotations | exact | yes |
 //! | [`MatrixFree`] | shifted operator | preconditioned CG | iterative | no: not linear in B |
+//! | [`ScaledIdentity`] σI | closed | elementwise | exact | yes |
+//! | [`Scaled`](crate::linop::Scaled) s C, [`Shifted`](crate::linop::Shifted) C + μI, [`Permuted`] P C Pᵀ | as C | that of C | as C | if C's may |
+//! | [`Restricted`] to some parameters | closed | Cholesky of the submatrix | exact | yes |
+//! | [`SumCurvature`] A + B | closed | CG, preconditioned by A | iterative | no: not linear in B |
 
 mod any;
 mod any_capable;
@@ -27,6 +31,7 @@ mod dense;
 mod diagonal;
 mod eigen_kronecker;
 mod gap;
+mod identity;
 mod jacobian;
 mod kronecker;
 mod kronecker_inverse;
@@ -35,9 +40,13 @@ mod kronecker_n_inverse;
 mod low_rank;
 mod low_rank_inverse;
 mod matrix_free;
+mod permuted;
 mod pi;
 pub mod precondition;
 mod roots;
+mod scaled;
+mod shifted;
+mod sum;
 mod sums;
 
 pub use any::AnyCurvature;
@@ -53,6 +62,7 @@ pub use dense::{Dense, DenseInverse};
 pub use diagonal::{Diagonal, DiagonalInverse};
 pub use eigen_kronecker::{EigenKronecker, EigenKroneckerInverse};
 pub use gap::{DampingGap, StepComparison, compare_damped_steps, factored_damping_gap};
+pub use identity::{ScaledIdentity, ScaledIdentityInverse};
 pub use jacobian::{
     DenseJacobian, DirectPath, DirectSampleSpace, JacobianCosts, JacobianSource, JvpVjp, PathCosts, PathPlan,
     RowChunks, SampleSpace, SampleSpaceInverse, SampleSpaceInverseRoot, SampleSpaceOptions, SampleSpacePath,
@@ -65,10 +75,13 @@ pub use kronecker_n_inverse::KroneckerNInverse;
 pub use low_rank::{LowRank, LowRankRoot};
 pub use low_rank_inverse::{LowRankInverse, LowRankInverseRoot, woodbury_crossover};
 pub use matrix_free::{MatrixFree, MatrixFreeSolver};
+pub use permuted::{Permuted, PermutedSolver, Restricted, SelectedRows};
 pub use pi::PiRule;
 pub use roots::{DenseInverseRoot, KroneckerInverseRoot};
 
 pub use crate::factor::{OnFailure, Recovery};
+pub use scaled::ScaledSolver;
+pub use sum::{SumCurvature, SumPreconditioner};
 
 use crate::backend::Ctx;
 use crate::error::{Error, Result, check_len, check_shape};

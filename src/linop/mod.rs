@@ -15,7 +15,7 @@ mod transpose;
 
 pub use blocks::Blocks;
 pub use closure::FnOperator;
-pub use compose::{Scaled, Shifted, Sum};
+pub use compose::{Beside, Scaled, Shifted, Sum};
 pub use dense::{DenseOperator, SymmetricDense};
 pub use identity::Identity;
 pub use transpose::{TransposeOperator, Transposed};

@@ -204,17 +204,23 @@ impl<T: Scalar> LayeredObjective<T> for LeastSquares<T> {
             return Err(Error::invalid("cases", "a capture needs at least one case"));
         }
         let (rows, weight) = (batch.targets.nrows(), T::of(1.0 / n as f64));
-        sink.activations(ctx, 0, batch.inputs.as_ref().submatrix(0, 0, batch.inputs.nrows(), n)?, weight)?;
+        let inputs = batch.inputs.as_ref().submatrix(0, 0, batch.inputs.nrows(), n)?;
+        sink.activations(ctx, 0, inputs, weight)?;
+        let mut send = |gradients: MatRef<'_, T>| {
+            sink.gradients(ctx, 0, gradients, weight)?;
+            sink.pairs(ctx, 0, inputs, gradients, weight)
+        };
         match kind {
-            // all n cases have the same square root of their output Hessian, I
-            FisherKind::Exact => sink.gradients(ctx, 0, Mat::identity(rows).as_ref(), T::ONE),
+            // one direction of the outputs after the other: the output Hessian is I
+            FisherKind::Exact => (0..rows)
+                .try_for_each(|c| send(Mat::from_fn(rows, n, |i, _| if i == c { T::ONE } else { T::ZERO }).as_ref())),
             FisherKind::MonteCarlo => {
                 // z - t for t drawn from N(z, I)
                 let mut draws = Draws::new(sample, 0);
-                let sampled = Mat::from_fn(rows, n, |_, _| T::of(draws.normal()));
-                sink.gradients(ctx, 0, sampled.as_ref(), weight)
+                send(Mat::from_fn(rows, n, |_, _| T::of(draws.normal())).as_ref())
             }
-            FisherKind::Empirical => sink.gradients(ctx, 0, ws.as_ref().submatrix(0, 0, rows, n)?, weight),
+            FisherKind::Empirical => send(ws.as_ref().submatrix(0, 0, rows, n)?),
+            FisherKind::Recursive => sink.gradient_moment(ctx, 0, Mat::identity(rows).as_ref(), T::ONE),
         }
     }
 

@@ -84,8 +84,8 @@ fn complete(diagonal: &[Mat<f64>], cross: &[Mat<f64>], link: impl Fn(usize) -> M
             }
         }
     };
-    for j in 0..diagonal.len() {
-        put(j, j, &diagonal[j]);
+    for (j, own) in diagonal.iter().enumerate() {
+        put(j, j, own);
         let mut block = Mat::zeros(0, 0);
         for i in (0..j).rev() {
             block = if i + 1 == j { cross[i].clone() } else { product(&link(i), Op::No, &block, Op::No) };
