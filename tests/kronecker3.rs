@@ -381,7 +381,10 @@ fn split_statistics_are_moving_averages_and_refuse_misuse() {
     silent.add_activations(&ctx, Mat::from_vec(vec![0.0, 0.0, 0.0, 0.0, 1.0], 5, 1).unwrap().as_ref(), 1.0).unwrap();
     silent.add_gradients(&ctx, Mat::identity(1).as_ref(), 1.0).unwrap();
     let c = silent.snapshot(factored(PiRule::Trace)).unwrap().unwrap();
-    assert!(distance(&c.to_dense(&ctx).unwrap(), &Mat::from_diagonal(&[0.0, 0.0, 0.0, 0.0, 1.0])) <= tolerance::<f64>(1, 1.0));
+    assert!(
+        distance(&c.to_dense(&ctx).unwrap(), &Mat::from_diagonal(&[0.0, 0.0, 0.0, 0.0, 1.0]))
+            <= tolerance::<f64>(1, 1.0)
+    );
     assert!(c.damped(&ctx, damping(0.5)).is_ok());
     factors.begin();
     factors.add_activations(&ctx, a.map(|x| x * f64::NAN).as_ref(), 1.0).unwrap();
