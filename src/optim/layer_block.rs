@@ -7,7 +7,7 @@
 //! ThreeFactor      A_o, A_i, S                          exact or factored damping          -
 //! Diagonal         E[ā²], E[g²], or E[g² ā²] of pairs   elementwise                        d, λ
 //! ```
-//! Laws        tests/kfac_preconditioner.rs, tests/layer_structure.rs.
+//! Laws        tests/kfac_preconditioner.rs, tests/layer_structure.rs, tests/layer_structure_kfac.rs.
 
 use super::layer_structure::LayerStructure;
 use super::objective::ParamBlock;

@@ -8,7 +8,7 @@
 //! than d_in + d_out numbers. Both are those of the block and of A ⊗ S at the same weights.
 //!
 //! Cost        exact 2n d_in d_out flops for n cases and d_in d_out numbers; factored 2n (d_in + d_out) and d_in + d_out.
-//! Laws        tests/layer_structure.rs (the diagonals of the exact block and of the Kronecker factors).
+//! Laws        tests/diagonal_moments.rs (the diagonals of the exact block and of A ⊗ S, moving averages).
 //! Reference   S. Becker, Y. LeCun, Improving the convergence of back-propagation learning with second-order methods,
 //!             1988.
 
