@@ -87,7 +87,7 @@ fn every_door_to_the_solver_is_the_same<T: Scalar>() {
         let limit = tolerance::<T>(d_in, 5.0) * norm(&want);
         assert!(distance(&out, &want.cast()) <= limit);
         let mut place = padded.clone();
-        inverse.precondition_matrix_in_place(&ctx, place.as_mut().submatrix(0, 0, d_out, d_in).unwrap()).unwrap();
+        inverse.precondition_in_place(&ctx, place.as_mut().submatrix(0, 0, d_out, d_in).unwrap()).unwrap();
         assert!(distance(&place.as_ref().submatrix(0, 0, d_out, d_in).unwrap().to_owned(), &want.cast()) <= limit);
         // another λ from the same parts is what damping the curvature at it gives, to the bit
         let other = c.damped(&ctx, damping(3.0)).unwrap();
