@@ -13,7 +13,7 @@ use pullback::optim::{
 use pullback::stats::{Decay, DiagonalMoments, DiagonalRule};
 use pullback::testing::gallery::uniform;
 use pullback::testing::{relative_error, tolerance};
-use pullback::{Ctx, Damping, Error, HasDiagonal, LinearOperator, Mat, MatRef, Scalar};
+use pullback::{Ctx, Damping, Error, HasDiagonal, Mat, MatRef, Scalar};
 
 fn damping<T: Scalar>(lambda: f64) -> Damping<T> {
     Damping::try_from(lambda).unwrap()

@@ -3,20 +3,19 @@
 //! grows with the outputs in the last layer only.
 #![cfg(feature = "nn")]
 
+#[path = "common/counting_backend.rs"]
+mod counting_backend;
 mod nn_fixture;
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-
+use counting_backend::Counting;
 use nn_fixture::{ACTIVATIONS, Case, LOSSES, REDUCTIONS, case, forward};
-use pullback::backend::Reference;
 use pullback::nn::{Activation, GgnOperator, Loss, Reduction};
 use pullback::optim::{
     CaptureSink, FisherKind, Kfac, KfacOptions, LayerStructure, LayeredObjective, Objective, Optimizer,
 };
 use pullback::stats::{Decay, KroneckerFactors};
 use pullback::testing::{contexts, relative_error, tolerance};
-use pullback::{Backend, Ctx, Error, LinearOperator, Mat, MatMut, MatRef, Op, Result, Scalar, Side};
+use pullback::{Ctx, Error, LinearOperator, Mat, MatRef, Result, Scalar};
 
 /// A and S of every layer in f64, and what was sent.
 struct Moments<T> {
@@ -253,57 +252,6 @@ fn a_sink_without_matrices_gets_a_root_of_them() {
     }
 }
 
-/// The reference loops, counting the flops of products.
-#[derive(Debug, Clone, Default)]
-struct Counting(Arc<AtomicU64>);
-
-impl Backend<f64> for Counting {
-    fn name(&self) -> &'static str {
-        "counting"
-    }
-
-    fn gemm(
-        &self,
-        threads: usize,
-        alpha: f64,
-        a: MatRef<'_, f64>,
-        ta: Op,
-        b: MatRef<'_, f64>,
-        tb: Op,
-        beta: f64,
-        c: MatMut<'_, f64>,
-    ) -> Result<()> {
-        let k = ta.shape(a.shape()).1;
-        self.0.fetch_add(2 * (c.nrows() * c.ncols() * k) as u64, Ordering::Relaxed);
-        Backend::<f64>::gemm(&Reference, threads, alpha, a, ta, b, tb, beta, c)
-    }
-
-    fn syrk_lower(
-        &self,
-        threads: usize,
-        alpha: f64,
-        a: MatRef<'_, f64>,
-        ta: Op,
-        beta: f64,
-        c: MatMut<'_, f64>,
-    ) -> Result<()> {
-        self.0.fetch_add((c.nrows() * a.nrows() * a.ncols()) as u64, Ordering::Relaxed);
-        Reference.syrk_lower(threads, alpha, a, ta, beta, c)
-    }
-
-    fn trsm(&self, threads: usize, side: Side, l: MatRef<'_, f64>, tl: Op, b: MatMut<'_, f64>) -> Result<()> {
-        Reference.trsm(threads, side, l, tl, b)
-    }
-
-    fn potrf(&self, threads: usize, a: MatMut<'_, f64>) -> Result<()> {
-        Reference.potrf(threads, a)
-    }
-
-    fn syevd(&self, threads: usize, a: MatMut<'_, f64>, w: &mut [f64]) -> Result<()> {
-        Reference.syevd(threads, a, w)
-    }
-}
-
 #[test]
 fn its_cost_grows_with_the_outputs_in_the_last_layer_only() {
     const CASES: usize = 10;
@@ -313,9 +261,9 @@ fn its_cost_grows_with_the_outputs_in_the_last_layer_only() {
         let counting = Counting::default();
         let ctx = Ctx::new(counting.clone());
         let (mut ws, _) = forward(&ctx, &c);
-        let (mut sink, before) = (Moments::new(&c, true), counting.0.load(Ordering::Relaxed));
+        let (mut sink, before) = (Moments::new(&c, true), counting.flops());
         c.net.capture(&ctx, &c.theta, &c.batch, &mut ws, kind, CASES, 0, &mut sink).unwrap();
-        (counting.0.load(Ordering::Relaxed) - before) as usize
+        (counting.flops() - before) as usize
     };
     // one step back through a layer of `w` outputs and `d` inputs
     let step = |w: usize, d: usize| 2 * w * w * d + 2 * w * d * d + CASES * d * d;

@@ -1,7 +1,11 @@
 //! The structure of each layer in the K-FAC preconditioner: chosen by a limit on memory and flops, reported, solved like
 //! the snapshot of its statistics, following those between refreshes where that is free.
 
-use pullback::curvature::{EigenKronecker, KroneckerDamping, PiRule};
+#[path = "common/counting_backend.rs"]
+mod counting_backend;
+
+use counting_backend::Counting;
+use pullback::curvature::{BlockDiagonal, EigenKronecker, KroneckerDamping, KroneckerN, KroneckerNInverse, PiRule};
 use pullback::optim::costs::LayerShape;
 use pullback::optim::{
     CaptureSink, FactorLimit, KfacPreconditioner, LayerStructure, ParamLayout, PreconditionerOptions,
@@ -11,7 +15,7 @@ use pullback::stats::{
 };
 use pullback::testing::gallery::uniform;
 use pullback::testing::{contexts, relative_error, tolerance};
-use pullback::{Ctx, Curvature, DampedSolver, Damping, Error, LinearOperator, Mat, MatMut, MatRef, Scalar};
+use pullback::{Ctx, Curvature, DampedSolver, Damping, Error, LinearOperator, Mat, MatMut, MatRef, Result, Scalar};
 
 const SPLIT: InputSplit = InputSplit { outer: 3, inner: 4, bias: true };
 const ROWS: usize = 5;
@@ -318,6 +322,41 @@ fn between_refreshes_eigenvalues_and_diagonals_follow_and_the_rest_stays() {
     let forgotten = EigenKronecker::uncorrected(renewed.basis().clone()).unwrap();
     let error = relative_error(renewed.values().as_ref(), forgotten.values().as_ref());
     assert!(error > 0.01, "K-FAC's own eigenvalues would be another thing");
+}
+
+#[test]
+fn with_exact_damping_another_lambda_costs_no_factorization_in_any_structure() {
+    let counting = Counting::default();
+    let ctx = Ctx::new(counting.clone());
+    for (damping_rule, again) in both().into_iter().zip([0, 7]) {
+        let options = PreconditionerOptions { damping: damping_rule, ..PreconditionerOptions::default() };
+        let mut kfac = KfacPreconditioner::with_structures(&layout(), options, &every_structure()).unwrap();
+        feed(&ctx, &mut kfac, 1);
+        let start = counting.factorizations();
+        kfac.refresh(&ctx, damping(0.1)).unwrap();
+        // A and S; U_A and U_S; A_o, A_i, S, and for the bias 1 and S
+        assert_eq!(counting.factorizations() - start, 2 + 2 + 5);
+        kfac.refresh(&ctx, damping(0.7)).unwrap();
+        // the eigenbases are kept; inverses are of one λ
+        assert_eq!(counting.factorizations() - start, 2 + 2 + 5 + again, "{damping_rule:?}");
+        for layer in 0..5 {
+            assert_eq!(kfac.inverse(layer).unwrap().damping(), damping(0.7));
+        }
+    }
+}
+
+#[test]
+fn blocks_are_redamped_together_or_not_at_all() {
+    let ctx = Ctx::<f64>::default();
+    let blocks = [2, 3].map(|n| KroneckerN::new(vec![Mat::identity(n), Mat::identity(2)], KroneckerDamping::Exact));
+    let c = BlockDiagonal::new(blocks.into_iter().collect::<Result<Vec<_>>>().unwrap());
+    let solver = c.damped(&ctx, damping(1.0)).unwrap();
+    let other = solver.redamped(damping(3.0), KroneckerNInverse::redamp).unwrap();
+    assert_eq!(other.damping(), damping(3.0));
+    let want = c.damped(&ctx, damping(3.0)).unwrap().to_dense(&ctx).unwrap();
+    assert_eq!(other.to_dense(&ctx).unwrap(), want);
+    let stale = solver.redamped(damping(3.0), |block, _| Ok(block.clone()));
+    assert!(matches!(stale, Err(Error::InvalidParameter { name: "redamp", .. })));
 }
 
 #[test]
