@@ -263,7 +263,7 @@ fn its_cost_grows_with_the_outputs_in_the_last_layer_only() {
         let (mut ws, _) = forward(&ctx, &c);
         let (mut sink, before) = (Moments::new(&c, true), counting.flops());
         c.net.capture(&ctx, &c.theta, &c.batch, &mut ws, kind, CASES, 0, &mut sink).unwrap();
-        (counting.flops() - before) as usize
+        counting.flops() - before
     };
     // one step back through a layer of `w` outputs and `d` inputs
     let step = |w: usize, d: usize| 2 * w * w * d + 2 * w * d * d + CASES * d * d;

@@ -289,7 +289,7 @@ fn statistics_of_a_product_are_exact<T: Scalar>() {
             let (u, v) = (random::<T>(o, 3, 1), random::<T>(i, 4, 2));
             let rows = o * i + usize::from(bias);
             let entry = |row: usize, case: usize| {
-                let (sign, pair) = (if case % 2 == 0 { T::ONE } else { -T::ONE }, case / 2);
+                let (sign, pair) = (if case.is_multiple_of(2) { T::ONE } else { -T::ONE }, case / 2);
                 if row == o * i { T::ONE } else { sign * u[(row / i, pair % 3)] * v[(row % i, pair / 3)] }
             };
             let a = Mat::from_fn(rows, 24, entry);

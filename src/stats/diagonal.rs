@@ -22,10 +22,10 @@ use crate::scalar::Scalar;
 /// Which diagonal is gathered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum DiagonalRule {
-    /// E[g²] E[ā²]: the diagonal of A ⊗ S, from what every objective sends.
+    /// The diagonal of A ⊗ S, a product of means, from what every objective sends.
     #[default]
     Factored,
-    /// E[g² ā²]: the diagonal of the block itself, from pairs.
+    /// The diagonal of the block itself, a mean of products, from pairs.
     Exact,
 }
 
@@ -45,7 +45,7 @@ pub enum DiagonalRule {
 pub struct DiagonalMoments<T> {
     rule: DiagonalRule,
     average: MovingAverage,
-    /// E[ā²] and E[g²] as columns (factored), or E[g² ā²] alone, d_out x d_in (exact).
+    /// Means of ā² and of g² as columns (factored), or of g² ā² alone, d_out x d_in (exact).
     parts: Vec<Part<T>>,
     shape: (usize, usize),
     paired: bool,
