@@ -10,10 +10,10 @@ use counting_allocator::{CountingAllocator, allocations};
 use curvature_support::conformance::damping;
 use curvature_support::{low_rank, random, spd};
 use pullback::curvature::{
-    AnyCurvature, BlockDiagonal, BlockTridiagonal, Dense, Diagonal, Kronecker, KroneckerDamping, Permuted, PiRule,
-    Restricted, ScaledIdentity,
+    AnyCurvature, BlockDiagonal, BlockTridiagonal, Dense, Diagonal, EigenKronecker, Kronecker, KroneckerDamping,
+    KroneckerN, Permuted, PiRule, Restricted, ScaledIdentity,
 };
-use pullback::kronecker::KroneckerProduct;
+use pullback::kronecker::{KroneckerEigen, KroneckerProduct};
 use pullback::linop::{Scaled, Shifted};
 use pullback::{Ctx, Curvature, DampedInverse, DampedSolver, HasDiagonal, LinearOperator, Mat, Scalar};
 
@@ -59,6 +59,11 @@ fn every_kind<T: Scalar>(ctx: &Ctx<T>) {
     quiet("dense", ctx, &dense());
     quiet("exact Kronecker", ctx, &kron(KroneckerDamping::Exact));
     quiet("factored Kronecker", ctx, &kron(split));
+    let basis = KroneckerEigen::new(ctx, a.clone(), s.clone()).unwrap();
+    quiet("EKFAC", ctx, &EigenKronecker::uncorrected(basis).unwrap());
+    for damping in [KroneckerDamping::Exact, split] {
+        quiet("three factors", ctx, &KroneckerN::new(vec![spd(2, 10.0, 5), a.clone(), s.clone()], damping).unwrap());
+    }
     quiet("blocks", ctx, &BlockDiagonal::new(vec![kron(split), kron(KroneckerDamping::Exact)]));
     let mixed = vec![AnyCurvature::new(dense()), AnyCurvature::new(kron(KroneckerDamping::Exact))];
     quiet("mixed blocks", ctx, &BlockDiagonal::new(mixed));

@@ -16,7 +16,7 @@ use super::{
     HasLogDeterminant, HasSquareRoot, HasTrace, Recovery, SolvePath, SolveReport, sums,
 };
 use crate::backend::Ctx;
-use crate::error::{Result, check_len};
+use crate::error::{Error, Result, check_len};
 use crate::linop::{Blocks, HasDiagonal, LinearOperator, Preconditioner, SelfAdjoint};
 use crate::mat::{MatMut, MatRef};
 use crate::scalar::Scalar;
@@ -176,6 +176,18 @@ impl<T: Scalar, D: DampedSolver<T>> BlockDiagonalInverse<T, D> {
     /// The solvers in order.
     pub fn blocks(&self) -> &[D] {
         &self.blocks
+    }
+
+    /// The solver at another λ, made block by block from what each has factored.
+    ///
+    /// # Errors
+    /// The first error of `redamp`; [`Error::InvalidParameter`] when it returns a block at another λ.
+    pub fn redamped(&self, lambda: Damping<T>, redamp: impl Fn(&D, Damping<T>) -> Result<D>) -> Result<Self> {
+        let blocks: Vec<D> = self.blocks.iter().map(|block| redamp(block, lambda)).collect::<Result<_>>()?;
+        if blocks.iter().any(|block| block.damping() != lambda) {
+            return Err(Error::invalid("redamp", "a block came back at another damping"));
+        }
+        Ok(Self { blocks, lambda })
     }
 }
 

@@ -227,7 +227,7 @@ impl<T: Scalar> Curvature<T> for EigenKronecker<T> {
 /// let inverse = EigenKronecker::uncorrected(basis)?.damped(&ctx, Damping::try_from(1.0)?)?;
 /// let softer = inverse.redamp(Damping::try_from(3.0)?)?; // nothing is factored or copied
 /// let mut v = Mat::from_fn(3, 2, |_, _| 4.0);
-/// softer.precondition_matrix_in_place(&ctx, v.as_mut())?;
+/// softer.precondition_in_place(&ctx, v.as_mut())?;
 /// assert!((v[(2, 1)] - 1.0).abs() < 1e-14);
 /// # Ok::<(), pullback::Error>(())
 /// ```
@@ -281,7 +281,7 @@ impl<T: Scalar> EigenKroneckerInverse<T> {
     ///
     /// # Errors
     /// [`Error::Shape`].
-    pub fn precondition_matrix_in_place(&self, ctx: &Ctx<T>, v: MatMut<'_, T>) -> Result<()> {
+    pub fn precondition_in_place(&self, ctx: &Ctx<T>, v: MatMut<'_, T>) -> Result<()> {
         self.curvature.basis.scale_in_place(ctx, self.divide(), v)
     }
 }

@@ -2,7 +2,7 @@
 //! and 5 of [`Kfac`](super::Kfac)'s list.
 //!
 //! Cost        four vectors of the length of θ, the preconditioner, and the objective's workspace.
-//! Laws        tests/kfac.rs.
+//! Laws        tests/kfac.rs, tests/layer_structure_kfac.rs.
 
 use super::kfac_options::KfacOptions;
 use super::structure::StructuredPreconditioner;

@@ -7,7 +7,7 @@
 //! ThreeFactor      A_o, A_i, S                          exact or factored damping          -
 //! Diagonal         E[ā²], E[g²], or E[g² ā²] of pairs   elementwise                        d, λ
 //! ```
-//! Laws        tests/kfac_preconditioner.rs, tests/layer_structure.rs.
+//! Laws        tests/kfac_preconditioner.rs, tests/layer_structure.rs, tests/layer_structure_kfac.rs.
 
 use super::layer_structure::LayerStructure;
 use super::objective::ParamBlock;
@@ -135,10 +135,21 @@ impl<T: Scalar> LayerBlock<T> {
                 }
                 eigenvalues(moments, lambda)?
             }
-            (Statistics::ThreeFactor(factors), _) => match factors.snapshot(damping)? {
-                Some(curvature) => Inverse::ThreeFactor(curvature.damped(ctx, lambda)?),
-                None => return Ok(()),
-            },
+            (Statistics::ThreeFactor(factors), inverse) => {
+                let redamped = match inverse {
+                    Some(Inverse::ThreeFactor(inverse)) if current => {
+                        inverse.redamped(lambda, KroneckerNInverse::redamp).ok()
+                    }
+                    _ => None,
+                };
+                match redamped {
+                    Some(inverse) => Inverse::ThreeFactor(inverse),
+                    None => {
+                        let Some(curvature) = factors.snapshot(damping)? else { return Ok(()) };
+                        Inverse::ThreeFactor(curvature.damped(ctx, lambda)?)
+                    }
+                }
+            }
             (Statistics::Diagonal(moments), _) => diagonal(ctx, moments, lambda)?,
         };
         self.inverse = Some(inverse);

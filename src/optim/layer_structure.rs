@@ -11,7 +11,7 @@
 //! scratch left out. [`LayerStructure::Auto`] holds a layer to a [`FactorLimit`] on both, so that one wide layer can take
 //! neither all memory nor all time.
 //!
-//! Laws        tests/layer_structure.rs (the choice at the limit and one below it, for every structure).
+//! Laws        tests/layer_structure.rs (the table, the choice at the limit and just below it), tests/layer_structure_kfac.rs.
 
 use super::FisherKind;
 use super::costs::{LayerShape, cholesky_inverse, eigendecomposition};

@@ -8,7 +8,7 @@
 //! than d_in + d_out numbers. Both are those of the block and of A ⊗ S at the same weights.
 //!
 //! Cost        exact 2n d_in d_out flops for n cases and d_in d_out numbers; factored 2n (d_in + d_out) and d_in + d_out.
-//! Laws        tests/layer_structure.rs (the diagonals of the exact block and of the Kronecker factors).
+//! Laws        tests/diagonal_moments.rs (the diagonals of the exact block and of A ⊗ S, moving averages).
 //! Reference   S. Becker, Y. LeCun, Improving the convergence of back-propagation learning with second-order methods,
 //!             1988.
 
@@ -22,10 +22,10 @@ use crate::scalar::Scalar;
 /// Which diagonal is gathered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum DiagonalRule {
-    /// E[g²] E[ā²]: the diagonal of A ⊗ S, from what every objective sends.
+    /// The diagonal of A ⊗ S, a product of means, from what every objective sends.
     #[default]
     Factored,
-    /// E[g² ā²]: the diagonal of the block itself, from pairs.
+    /// The diagonal of the block itself, a mean of products, from pairs.
     Exact,
 }
 
@@ -45,7 +45,7 @@ pub enum DiagonalRule {
 pub struct DiagonalMoments<T> {
     rule: DiagonalRule,
     average: MovingAverage,
-    /// E[ā²] and E[g²] as columns (factored), or E[g² ā²] alone, d_out x d_in (exact).
+    /// Means of ā² and of g² as columns (factored), or of g² ā² alone, d_out x d_in (exact).
     parts: Vec<Part<T>>,
     shape: (usize, usize),
     paired: bool,

@@ -15,7 +15,8 @@
 //! Cost        a batch of n cases: 2n (d_in² + d_out² + d_in d_out) flops beside the factors' own n (d_in² + d_out²); a
 //!             refresh about 9 (d_in³ + d_out³), and the taking along. Twice d_in² + d_out² numbers, and d_in d_out.
 //! Deviations  the paper's running average uses the gradients of batches; this one uses those of cases.
-//! Laws        tests/eigen_kronecker.rs (trace and distance to the exact block, optimality, carrying over).
+//! Laws        tests/eigen_kronecker.rs (trace and distance to the exact block, optimality), and
+//!             tests/eigen_kronecker_moments.rs (moving average, carrying over).
 //! Reference   T. George et al., Fast approximate natural gradient descent in a Kronecker-factored eigenbasis, 2018,
 //!             arXiv:1806.03884, section 3.
 
