@@ -113,6 +113,29 @@ fn the_normal_residual_falls_monotonically() {
     }
 }
 
+/// The estimates of ‖r̄‖ and ‖Āᵀr̄‖ stop at the very iteration whose x has them: a tolerance between two neighbours is met
+/// by the second.
+#[test]
+fn the_estimates_are_those_of_the_iterate() {
+    let ctx = Ctx::<f64>::default();
+    let (a, b) = (random::<f64>(30, 20, 57), random::<f64>(30, 1, 58));
+    for lambda in [0.0, 0.3] {
+        let none = LsmrOptions { relative_tolerance: 0.0, residual_tolerance: 0.0, ..exact(lambda) };
+        let at = |max_iterations| solved(&ctx, &a, &b, &LsmrOptions { max_iterations, ..none }).1;
+        let start = norm(&times(&a.transposed(), &b));
+        for k in 1..12 {
+            let (before, now) = (at(k - 1), at(k));
+            let between = |before: f64, now: f64| (before * now).sqrt();
+            let residual_tolerance = between(before.residual_norm, now.residual_norm) / norm(&b);
+            let (_, report) = solved(&ctx, &a, &b, &LsmrOptions { residual_tolerance, ..none });
+            assert_eq!((report.iterations, report.stop), (k, LsmrStop::Compatible), "lambda {lambda}: {report:?}");
+            let normal_tolerance = between(before.normal_residual_norm, now.normal_residual_norm) / start;
+            let (_, report) = solved(&ctx, &a, &b, &LsmrOptions { normal_tolerance, ..none });
+            assert_eq!((report.iterations, report.stop), (k, LsmrStop::Converged), "lambda {lambda}: {report:?}");
+        }
+    }
+}
+
 #[test]
 fn every_stop_is_reached_and_true() {
     let ctx = Ctx::<f64>::default();

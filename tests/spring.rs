@@ -292,6 +292,12 @@ fn a_long_update_is_cut_to_its_limit() {
     assert!((report.alpha.unwrap() - short / long).abs() <= tolerance::<f64>(9, 1.0));
     let (loose, _) = run(Some(2.0 * long * long));
     assert_eq!(loose, free);
+    // between the limit and its root: a limit is one of the square
+    let small: Vec<f64> = b.iter().map(|b| b * 5e-3 / long).collect();
+    let mut theta = start.clone();
+    let options = SpringOptions { max_squared_norm: Some(1e-4), ..plain(1e-3, SampleSpacePath::Kernel) };
+    let report = Spring::new(options).unwrap().step(&ctx, &objective, &mut theta, &small).unwrap();
+    assert_eq!(report.alpha, Some(1.0));
 }
 
 #[test]

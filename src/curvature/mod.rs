@@ -11,6 +11,8 @@
 //! | [`Diagonal`] | closed | elementwise | exact | yes |
 //! | [`BlockDiagonal`] of any | closed | block by block | worst of its blocks | if every block may |
 //! | [`Kronecker`] A ⊗ S | not closed | eigenbases, or two Choleskys with π | exact, or factored | yes |
+//! | [`LowRank`] D + U Uᵀ | closed | Woodbury, k x k Cholesky | exact | yes |
+//! | [`SampleSpace`] JᵀJ | closed | P x P or N x N Cholesky, CG or LSMR, by predicted flops | exact, or iterative | the direct ones: [`DirectSampleSpace`] |
 //! | [`MatrixFree`] | shifted operator | preconditioned CG | iterative | no: not linear in B |
 
 mod any;
