@@ -418,7 +418,10 @@ fn bad_arguments_are_typed_errors() {
     for bad in [f64::NAN, f64::INFINITY] {
         assert!(matches!(DenseJacobian::new(Mat::from_diagonal(&[bad])), Err(Error::NotFinite { .. })));
         // closures cannot be looked into: the factorization refuses, and so does the estimate of the norm
-        let nan = move |_: &[f64], out: &mut [f64]| Ok::<(), Infallible>(out.fill(bad));
+        let nan = move |_: &[f64], out: &mut [f64]| {
+            out.fill(bad);
+            Ok::<(), Infallible>(())
+        };
         let c = SampleSpace::new(std::sync::Arc::new(JvpVjp::new(2, 2, nan, nan)));
         assert!(matches!(c.damped(&ctx, damping(1.0)).map(|_| ()), Err(Error::NotFinite { .. })));
         for path in DIRECT {

@@ -350,13 +350,15 @@ fn bad_options_are_typed_errors() {
     };
     assert!(with(&|_| ()).is_ok());
     for bad in [-1.0, f64::NAN, f64::INFINITY] {
-        let changes: [&dyn Fn(&mut SpringOptions<f64>); 5] =
-            [&|o| o.lambda = bad, &|o| o.momentum = bad, &|o| o.learning_rate = bad, &|o| o.decay = bad, &|o| {
-                o.max_squared_norm = Some(bad)
-            }];
-        for change in changes {
+        let wrong = |change: &dyn Fn(&mut SpringOptions<f64>)| {
             assert!(matches!(with(change), Err(Error::InvalidParameter { .. })));
-        }
+        };
+        wrong(&|o| o.lambda = bad);
+        wrong(&|o| o.momentum = bad);
+        wrong(&|o| o.learning_rate = bad);
+        wrong(&|o| o.decay = bad);
+        wrong(&|o| o.max_squared_norm = Some(bad));
+        wrong(&|o| o.solve.iteration.absolute_tolerance = bad);
         let mut spring = with(&|_| ()).unwrap();
         assert!(matches!(spring.set_lambda(bad), Err(Error::InvalidParameter { .. })));
         assert_eq!(spring.options().lambda, 1e-3);
