@@ -8,8 +8,7 @@
 //! Cost        apply 4nk flops a vector, quadratic form 2nk, diagonal and trace 2nk, ‖C‖_F n k²; n(k + 1) numbers.
 //!             `damped`: see [`LowRankInverse`].
 //! Laws        tests/low_rank.rs.
-//! Reference   M. A. Woodbury, Inverting modified matrices, Princeton Statistical Research Group, memo 42 (1950);
-//!             N. J. Higham, Accuracy and Stability of Numerical Algorithms, 2nd ed., section 13 (notes).
+//! Reference   W. W. Hager, Updating the inverse of a matrix, SIAM Review 31 (1989) 221-239, doi 10.1137/1031049.
 
 use super::{
     Curvature, Damping, Definiteness, HasFrobeniusNorm, HasSquareRoot, HasTrace, LowRankInverse, low_rank_inverse,

@@ -9,7 +9,7 @@
 //! The root needs no other factorization: with K⁻¹ = (L + I)Lᵀ and VᵀV = L Lᵀ - I, both K⁻¹(K + Kᵀ - K VᵀV Kᵀ)K⁻ᵀ and
 //! K⁻¹M⁻¹K⁻ᵀ are (L + I)(Lᵀ + I), so (I - V K Vᵀ)(I - V K Vᵀ)ᵀ = I - V M⁻¹Vᵀ. L + I is as well conditioned as L.
 //!
-//! Cost        build n k² + k³/3 flops, a solve 4nk + 2k², log det free; n(k + 1) + k² numbers. A dense Cholesky is
+//! Cost        build n k² + k³/3 flops, a solve 4nk + 2k², log det free; n(k + 1) + 2k² numbers. A dense Cholesky is
 //!             n³/3 and 2n²: [`woodbury_crossover`].
 //! Deviations  M ⪰ I, so its Cholesky can only fail by overflow; no recovery is needed.
 //! Accuracy    I - V M⁻¹Vᵀ subtracts numbers of the size of b/λ to leave b/(‖U‖² + λ): the relative error grows like

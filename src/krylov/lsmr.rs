@@ -6,7 +6,7 @@
 //! Deviations  b is scaled by a power of two and norms are taken at the scale of 1, in f64, so a scale of b within the
 //!             range of T changes no digit. A step is taken only when the new x is finite. ‖r̄‖ and ‖Āᵀr̄‖ are estimated
 //!             to stop, and reported from products with the x returned. No reorthogonalization.
-//! Cost        one product with A and one with Aᵀ, 5M + 16N flops an iteration; three products more in all. Scratch:
+//! Cost        one product with A and one with Aᵀ, 6M + 18N flops an iteration; three products more in all. Scratch:
 //!             2M + 4N numbers.
 //! Laws        tests/lsmr.rs.
 //! Reference   D. C.-L. Fong, M. Saunders, LSMR: An iterative algorithm for sparse least-squares problems, SIAM J. Sci.

@@ -102,7 +102,8 @@ pub struct LsmrReport {
     pub normal_residual_norm: f64,
     /// ‖x‖.
     pub solution_norm: f64,
-    /// Estimate of ‖Ā‖_F from the bidiagonal matrix: it grows with the iterations and stays below.
+    /// Estimate of ‖Ā‖_F from the bidiagonal matrix: it grows with the iterations, from below until rounding makes the
+    /// basis lose its orthogonality.
     pub operator_norm: f64,
     /// Estimate of the condition of Ā, from below.
     pub condition: f64,

@@ -65,7 +65,7 @@ impl JacobianCosts {
 /// A giver of a Jacobian J (N x P) at fixed parameters: products with J and Jᵀ, and what can be made of them.
 ///
 /// `shape`, `apply_into` and `apply_transpose_into` suffice: the other methods then push unit vectors through them,
-/// [`BLOCK`](self) at a time, and are there to be overridden where the structure of J allows better.
+/// a block at a time, and are there to be overridden where the structure of J allows better.
 pub trait JacobianSource<T: Scalar>: TransposeOperator<T> {
     /// Kernel: K(N x N) ← J Jᵀ, both triangles. The shape is already valid.  N products with Jᵀ and N with J.
     ///

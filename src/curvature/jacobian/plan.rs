@@ -4,7 +4,7 @@
 //! primal     gram + P³/3 + s 2P²                                                  JᵀJ + λI, P x P
 //! kernel     kernel + N³/3 + s (2N² + 2 products)                                 J Jᵀ + λI, N x N
 //! CG         s ((i + 1) (2 products + 2P) + 14P i)                                products only
-//! LSMR       s ((i + 2) 2 products + (5N + 21P) i)                                products only
+//! LSMR       s ((i + 3/2) 2 products + (6N + 27P) i)                              products only
 //! i          min(N, P, ½ √(1 + ‖J‖²/λ) log(2/tolerance))                          expected iterations
 //! ```
 //! for s right-hand sides. i is the classical bound of conjugate gradient with the largest eigenvalue estimated by a few
@@ -109,7 +109,7 @@ impl PathCosts {
             primal: costs.gram + p.powi(3) / 3.0 + s * 2.0 * p * p,
             kernel: costs.kernel + n.powi(3) / 3.0 + s * (2.0 * n * n + pair),
             conjugate_gradient: s * ((i + 1.0) * (pair + 2.0 * p) + 14.0 * p * i),
-            lsmr: s * ((i + 2.0) * pair + (5.0 * n + 21.0 * p) * i),
+            lsmr: s * ((i + 1.5) * pair + (6.0 * n + 27.0 * p) * i),
         }
     }
 

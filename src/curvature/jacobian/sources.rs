@@ -234,8 +234,14 @@ impl<T, F> std::fmt::Debug for RowChunks<T, F> {
 /// use pullback::curvature::{JacobianSource, JvpVjp};
 /// use pullback::Ctx;
 /// use std::convert::Infallible;
-/// let jvp = |v: &[f64], out: &mut [f64]| Ok::<(), Infallible>(out[0] = v[0] + 2.0 * v[1]);
-/// let vjp = |u: &[f64], out: &mut [f64]| Ok::<(), Infallible>(out.copy_from_slice(&[u[0], 2.0 * u[0]]));
+/// let jvp = |v: &[f64], out: &mut [f64]| {
+///     out[0] = v[0] + 2.0 * v[1];
+///     Ok::<(), Infallible>(())
+/// };
+/// let vjp = |u: &[f64], out: &mut [f64]| {
+///     out.copy_from_slice(&[u[0], 2.0 * u[0]]);
+///     Ok::<(), Infallible>(())
+/// };
 /// let j = JvpVjp::new(1, 2, jvp, vjp).with_product_flops(4.0);
 /// assert_eq!(j.kernel(&Ctx::default())?[(0, 0)], 5.0);
 /// # Ok::<(), pullback::Error>(())
