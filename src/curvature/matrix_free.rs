@@ -80,6 +80,11 @@ impl<T: Scalar, A: SelfAdjoint<T>> MatrixFree<T, A> {
         Ok(Self { preconditioner: Some(preconditioner), ..self })
     }
 
+    /// Settings of the solves.
+    pub fn options(&self) -> &CgOptions<T> {
+        &self.options
+    }
+
     /// The operator.
     pub fn products(&self) -> &A {
         &self.products

@@ -27,6 +27,7 @@ mod matrix_free;
 mod pi;
 mod roots;
 mod sums;
+mod sweep;
 
 pub use any::AnyCurvature;
 pub use any_capable::{AnyCapable, AnyCapableInverse};
@@ -43,6 +44,9 @@ pub use kronecker_inverse::{FactorInverse, KroneckerInverse};
 pub use matrix_free::{MatrixFree, MatrixFreeSolver};
 pub use pi::PiRule;
 pub use roots::{DenseInverseRoot, KroneckerInverseRoot};
+pub use sweep::{
+    BlockSweep, DampingSweep, DenseSweep, DiagonalSweep, HasDampingSweep, KroneckerSweep, MatrixFreeSweep,
+};
 
 pub use crate::factor::{OnFailure, Recovery};
 
