@@ -24,6 +24,8 @@ mod gap;
 mod kronecker;
 mod kronecker_inverse;
 mod matrix_free;
+mod metric;
+mod metric_free;
 mod pi;
 mod roots;
 mod sums;
@@ -42,6 +44,8 @@ pub use gap::{DampingGap, StepComparison, compare_damped_steps, factored_damping
 pub use kronecker::{Kronecker, KroneckerDamping};
 pub use kronecker_inverse::{FactorInverse, KroneckerInverse};
 pub use matrix_free::{MatrixFree, MatrixFreeSolver};
+pub use metric::{Congruence, InMetric, InMetricInverse, InMetricRoot};
+pub use metric_free::MatrixFreeInMetric;
 pub use pi::PiRule;
 pub use roots::{DenseInverseRoot, KroneckerInverseRoot};
 pub use sweep::{

@@ -2,8 +2,10 @@
 
 mod apply;
 mod eigen;
+mod metric;
 mod product;
 
 pub use apply::{Factor, kronecker_apply, two_sided_product};
 pub use eigen::KroneckerEigen;
+pub use metric::KroneckerMetric;
 pub use product::{KroneckerProduct, semidefinite_gap};

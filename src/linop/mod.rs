@@ -11,12 +11,14 @@ mod closure;
 mod compose;
 mod dense;
 mod identity;
+mod metric;
 
 pub use blocks::Blocks;
 pub use closure::FnOperator;
 pub use compose::{Scaled, Shifted, Sum};
 pub use dense::{DenseOperator, SymmetricDense};
 pub use identity::Identity;
+pub use metric::{BlockMetric, DenseMetric, DiagonalMetric, Metric, MetricInverse, whitened};
 
 use crate::backend::Ctx;
 use crate::error::{Result, check_shape};
