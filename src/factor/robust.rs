@@ -189,7 +189,7 @@ impl<T: Scalar> PositiveFactor<T> {
                 let mut scaled = ctx.scratch(x.nrows(), x.ncols());
                 scaled.as_mut().copy_from(x)?;
                 for column in scaled.as_mut().cols_mut() {
-                    column.iter_mut().zip(eigen.values()).for_each(|(x, &w)| *x = *x / w.sqrt());
+                    column.iter_mut().zip(eigen.values()).for_each(|(x, &w)| *x /= w.sqrt());
                 }
                 ctx.gemm(T::ONE, eigen.vectors(), Op::No, scaled.as_ref(), Op::No, T::ZERO, y)
             }
