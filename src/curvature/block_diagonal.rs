@@ -209,7 +209,7 @@ impl<T: Scalar, D: HasInverseSquareRoot<T>> HasInverseSquareRoot<T> for BlockDia
 }
 
 /// The report of two solves together: the most iterations, the largest residual (NaN above all), the worst reason.
-fn worse(one: SolveReport, other: SolveReport) -> SolveReport {
+pub(super) fn worse(one: SolveReport, other: SolveReport) -> SolveReport {
     use SolveReport::{Direct, Iterative};
     match (one, other) {
         (Direct, report) | (report, Direct) => report,

@@ -86,6 +86,11 @@ impl<T: Scalar> Kronecker<T> {
         Self { on_failure, ..self }
     }
 
+    /// Other factors, everything else as here.
+    pub(super) fn with_factors(&self, a: Mat<T>, s: Mat<T>) -> Result<Self> {
+        Ok(Self::new(a, s, self.damping)?.with_on_failure(self.on_failure))
+    }
+
     /// A, over the inputs.
     pub fn a(&self) -> &Mat<T> {
         self.a.matrix()

@@ -80,6 +80,25 @@ impl<T: Scalar, A: SelfAdjoint<T>> MatrixFree<T, A> {
         Ok(Self { preconditioner: Some(preconditioner), ..self })
     }
 
+    /// A solver of (operator + shift I) X = B with these settings, λ being what it states.
+    pub(super) fn solver_of<O>(&self, operator: O, shift: T, lambda: Damping<T>) -> MatrixFreeSolver<T, O>
+    where
+        O: SelfAdjoint<T>,
+    {
+        MatrixFreeSolver {
+            shifted: Shifted::new(operator, shift),
+            damping: lambda,
+            options: self.options,
+            preconditioner: self.preconditioner.clone(),
+            report: Mutex::default(),
+        }
+    }
+
+    /// Settings of the solves.
+    pub fn options(&self) -> &CgOptions<T> {
+        &self.options
+    }
+
     /// The operator.
     pub fn products(&self) -> &A {
         &self.products
@@ -110,13 +129,7 @@ impl<T: Scalar, A: SelfAdjoint<T> + Clone> Curvature<T> for MatrixFree<T, A> {
     }
 
     fn damped(&self, _ctx: &Ctx<T>, lambda: Damping<T>) -> Result<Self::Solver> {
-        Ok(MatrixFreeSolver {
-            shifted: Shifted::new(self.products.clone(), lambda.get()),
-            damping: lambda,
-            options: self.options,
-            preconditioner: self.preconditioner.clone(),
-            report: Mutex::default(),
-        })
+        Ok(self.solver_of(self.products.clone(), lambda.get(), lambda))
     }
 }
 

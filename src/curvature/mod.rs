@@ -42,6 +42,8 @@ mod kronecker_n_inverse;
 mod low_rank;
 mod low_rank_inverse;
 mod matrix_free;
+mod metric;
+mod metric_free;
 mod permuted;
 mod pi;
 pub mod precondition;
@@ -50,6 +52,7 @@ mod scaled;
 mod shifted;
 mod sum;
 mod sums;
+mod sweep;
 
 pub use any::AnyCurvature;
 pub use any_capable::{AnyCapable, AnyCapableInverse};
@@ -77,9 +80,14 @@ pub use kronecker_n_inverse::KroneckerNInverse;
 pub use low_rank::{LowRank, LowRankRoot};
 pub use low_rank_inverse::{LowRankInverse, LowRankInverseRoot, woodbury_crossover};
 pub use matrix_free::{MatrixFree, MatrixFreeSolver};
+pub use metric::{Congruence, InMetric, InMetricInverse, InMetricRoot};
+pub use metric_free::MatrixFreeInMetric;
 pub use permuted::{Permuted, PermutedSolver, Restricted, SelectedRows};
 pub use pi::PiRule;
 pub use roots::{DenseInverseRoot, KroneckerInverseRoot};
+pub use sweep::{
+    BlockSweep, DampingSweep, DenseSweep, DiagonalSweep, HasDampingSweep, KroneckerSweep, MatrixFreeSweep,
+};
 
 pub use crate::factor::{OnFailure, Recovery};
 pub use scaled::ScaledSolver;

@@ -3,11 +3,13 @@
 mod apply;
 mod eigen;
 mod factors;
+mod metric;
 mod product;
 mod sum;
 
 pub use apply::{Factor, kronecker_apply, two_sided_product};
 pub use eigen::KroneckerEigen;
 pub use factors::kronecker_factors_apply;
+pub use metric::KroneckerMetric;
 pub use product::{KroneckerProduct, semidefinite_gap};
 pub use sum::{KroneckerPairInverse, KroneckerPairRoot, PairSign};

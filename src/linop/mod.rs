@@ -11,6 +11,7 @@ mod closure;
 mod compose;
 mod dense;
 mod identity;
+mod metric;
 mod transpose;
 
 pub use blocks::Blocks;
@@ -18,6 +19,7 @@ pub use closure::FnOperator;
 pub use compose::{Beside, Scaled, Shifted, Sum};
 pub use dense::{DenseOperator, SymmetricDense};
 pub use identity::Identity;
+pub use metric::{BlockMetric, DenseMetric, DiagonalMetric, Metric, MetricInverse, whitened};
 pub use transpose::{TransposeOperator, Transposed};
 
 use crate::backend::Ctx;
