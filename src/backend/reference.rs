@@ -1,7 +1,8 @@
 //! The oracle: textbook loops without blocking, always compiled. Cholesky by columns, eigenvalues by cyclic Jacobi.
 //!
 //! Cost        gemm 2mnk flops at scalar speed; syevd about 6 sweeps of 4n³ flops. For tests and small problems.
-//! Reference   G. H. Golub, C. F. Van Loan, Matrix Computations, 4th ed., algorithms 4.2.1 and 8.5.3.
+//! Reference   G. H. Golub, C. F. Van Loan, Matrix Computations, 4th ed., algorithms 4.2.1 and 8.5.3; H. Rutishauser,
+//!             The Jacobi method for real symmetric matrices, Numer. Math. 9 (1966), doi:10.1007/BF02165223.
 
 use super::{Backend, check};
 use crate::error::{Error, Result};
@@ -191,11 +192,14 @@ fn jacobi<T: Scalar>(s: &mut crate::mat::Mat<T>) -> Result<crate::mat::Mat<T>> {
                 let theta = (arr - app) / (apr + apr);
                 let t = theta.signum() / (theta.abs() + (theta * theta + T::ONE).sqrt());
                 let c = T::ONE / (t * t + T::ONE).sqrt();
-                rotate(s, p, r, c, t * c);
+                let rotation = Rotation { s: t * c, tau: t * c / (T::ONE + c) };
+                rotation.columns(s, p, r);
                 for i in 0..n {
-                    (s[(p, i)], s[(r, i)]) = (c * s[(p, i)] - t * c * s[(r, i)], t * c * s[(p, i)] + c * s[(r, i)]);
+                    (s[(p, i)], s[(r, i)]) = rotation.pair(s[(p, i)], s[(r, i)]);
                 }
-                rotate(&mut q, p, r, c, t * c);
+                rotation.columns(&mut q, p, r);
+                // by differences: the norm would drift by ε a rotation, always the same way
+                (s[(p, p)], s[(r, r)]) = (app - t * apr, arr + t * apr);
                 (s[(r, p)], s[(p, r)]) = (T::ZERO, T::ZERO);
             }
         }
@@ -206,11 +210,23 @@ fn jacobi<T: Scalar>(s: &mut crate::mat::Mat<T>) -> Result<crate::mat::Mat<T>> {
     Err(Error::NoConvergence { op: "syevd" })
 }
 
-/// Columns p < r of m ← (c m_p - s m_r, s m_p + c m_r).
-fn rotate<T: Scalar>(m: &mut crate::mat::Mat<T>, p: usize, r: usize, c: T, s: T) {
-    let mut view = m.as_mut();
-    let (mut head, mut tail) = view.rb_mut().split_at_col(r);
-    for (x, y) in head.col_mut(p).iter_mut().zip(tail.col_mut(0)) {
-        (*x, *y) = (c * *x - s * *y, s * *x + c * *y);
+/// (x, y) ← (c x - s y, s x + c y), written with τ = s / (1 + c) so that small angles make small changes (Rutishauser).
+struct Rotation<T> {
+    s: T,
+    tau: T,
+}
+
+impl<T: Scalar> Rotation<T> {
+    fn pair(&self, x: T, y: T) -> (T, T) {
+        (x - self.s * (y + self.tau * x), y + self.s * (x - self.tau * y))
+    }
+
+    /// Columns p < r of m.
+    fn columns(&self, m: &mut crate::mat::Mat<T>, p: usize, r: usize) {
+        let mut view = m.as_mut();
+        let (mut head, mut tail) = view.rb_mut().split_at_col(r);
+        for (x, y) in head.col_mut(p).iter_mut().zip(tail.col_mut(0)) {
+            (*x, *y) = self.pair(*x, *y);
+        }
     }
 }

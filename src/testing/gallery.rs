@@ -3,6 +3,10 @@
 //! Random symmetric matrices have a prescribed spectrum: A = H₃H₂H₁ diag(w) H₁H₂H₃ with random Householder reflections,
 //! formed in `f64` and rounded once (the construction of LAPACK's test generators).
 
+mod named;
+
+pub use named::{Named, Sign, named};
+
 use crate::mat::Mat;
 use crate::scalar::Scalar;
 
@@ -57,21 +61,31 @@ pub fn with_spectrum<T: Scalar>(w: &[f64], seed: u64) -> Mat<T> {
         if norm2 == 0.0 {
             continue;
         }
-        // A ← H A H = A - v zᵀ - z vᵀ,  z = τ A v - (τ² vᵀA v / 2) v,  τ = 2 / vᵀv
-        let tau = 2.0 / norm2;
-        let mut z = vec![0.0; n];
-        for (j, column) in a.as_ref().cols().enumerate() {
-            z.iter_mut().zip(column).for_each(|(z, a)| *z += tau * a * v[j]);
-        }
-        let half: f64 = 0.5 * tau * z.iter().zip(&v).map(|(z, v)| z * v).sum::<f64>();
-        z.iter_mut().zip(&v).for_each(|(z, v)| *z -= half * v);
-        for (j, column) in a.as_mut().cols_mut().enumerate() {
-            let (vj, zj) = (v[j], z[j]);
-            column.iter_mut().zip(v.iter().zip(&z)).for_each(|(a, (v, z))| *a -= v * zj + z * vj);
-        }
+        reflect(&mut a, &v, 2.0 / norm2, 0);
     }
     a.as_mut().mirror_lower();
     a.cast()
+}
+
+/// A ← H A H for H = I - τ v vᵀ, τ = 2 / vᵀv: rows and columns `first`.. of a symmetric A whose other part H leaves alone
+/// (v is zero there, and so is A v). Both triangles are written.  6n² flops.
+pub(super) fn reflect(a: &mut Mat<f64>, v: &[f64], tau: f64, first: usize) {
+    // H A H = A - v zᵀ - z vᵀ,  z = τ A v - (τ² vᵀA v / 2) v
+    let n = v.len();
+    let mut z = vec![0.0; n];
+    for j in (first..n).filter(|&j| v[j] != 0.0) {
+        let column = &a.as_ref().col(j)[first..];
+        z[first..].iter_mut().zip(column).for_each(|(z, a)| *z += tau * a * v[j]);
+    }
+    let half: f64 = 0.5 * tau * z.iter().zip(v).map(|(z, v)| z * v).sum::<f64>();
+    z.iter_mut().zip(v).for_each(|(z, v)| *z -= half * v);
+    for (j, column) in a.as_mut().cols_mut().enumerate().skip(first) {
+        let (vj, zj) = (v[j], z[j]);
+        column[first..]
+            .iter_mut()
+            .zip(v[first..].iter().zip(&z[first..]))
+            .for_each(|(a, (v, z))| *a -= v * zj + z * vj);
+    }
 }
 
 /// Symmetric positive definite with eigenvalues spread evenly on a logarithmic scale over [1/condition, 1].
@@ -98,7 +112,8 @@ pub fn clustered<T: Scalar>(n: usize, seed: u64) -> Mat<T> {
 pub fn graded<T: Scalar>(n: usize, smallest: f64, seed: u64) -> Mat<T> {
     let m = spd::<f64>(n, 10.0, seed);
     let d = |i: usize| if n > 1 { smallest.powf(i as f64 / (n - 1) as f64) } else { 1.0 };
-    Mat::from_fn(n, n, |i, j| T::of(d(i) * m[(i, j)] * d(j)))
+    // the larger index first: both triangles round alike
+    Mat::from_fn(n, n, |i, j| T::of(d(i.max(j)) * m[(i, j)] * d(i.min(j))))
 }
 
 /// Every entry times 2^e, exactly unless it over- or underflows.

@@ -1,5 +1,5 @@
 //! What our own tests stand on, public so that yours can too (feature `testing`): conformance suites that hold any
-//! implementor to the laws of its trait, one tolerance rule, galleries of matrices, LAPACK's test ratios.
+//! implementor to the laws of its trait, one tolerance rule, galleries of matrices, LAPACK's test matrices and ratios.
 //!
 //! | suite | holds to its laws |
 //! |---|---|
@@ -25,6 +25,7 @@ pub mod curvature;
 pub mod dense;
 pub mod gallery;
 pub mod krylov;
+pub mod lapack;
 mod least_squares;
 pub mod operator;
 pub mod optimizer;
@@ -33,6 +34,7 @@ pub mod preconditioner;
 pub mod ratios;
 mod report;
 mod setup;
+pub mod strategies;
 mod tolerance;
 
 pub use claim::Claim;
@@ -60,3 +62,8 @@ pub fn all_laws() -> Vec<(&'static str, &'static str)> {
     };
     SUITES.into_iter().flat_map(laws).collect()
 }
+
+/// The guide's example is a test.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/reliability.md")]
+struct ReliabilityGuide;

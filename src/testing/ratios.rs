@@ -3,6 +3,7 @@
 //! ```text
 //! Cholesky   ‖A - L Lᵀ‖ / (n ‖A‖ ε)          inverse   ‖I - A X‖ / (n ‖A‖ ‖X‖ ε)
 //! solve      ‖B - A X‖ / (‖A‖ ‖X‖ ε)         eigen     ‖A - Q W Qᵀ‖ / (n ‖A‖ ε),  ‖I - Q Qᵀ‖ / (n ε)
+//! values     max|w - v| / (max|v| ε)         log det   |log det - exact| / (ε (n κ + |exact|))
 //! ```
 //! All norms are the 1-norm. Everything is evaluated in `f64` by plain loops, apart from any backend. A ratio is NaN when
 //! anything is not finite, so a law reads `assert!(ratio < THRESHOLD)`.
@@ -93,6 +94,23 @@ pub fn orthogonality<T: Scalar>(q: MatRef<'_, T>) -> f64 {
     ratio::<T>(norm1(&error), q.nrows(), 1.0)
 }
 
+/// |log det - exact| / (ε (n κ + |exact|)): a backward error of n ε ‖A‖ moves log det by n ε κ at most.
+pub fn log_determinant<T: Scalar>(computed: T, exact: f64, n: usize, condition: f64) -> f64 {
+    let error = (computed.f64() - exact).abs();
+    if error == 0.0 { 0.0 } else { error / (T::EPS.f64() * (n as f64 * condition + exact.abs())) }
+}
+
+/// max|w_i - v_i| / (max|v_i| ε) for eigenvalues of one matrix by two paths, both ascending.
+pub fn eigenvalues<T: Scalar>(w: &[T], v: &[f64]) -> f64 {
+    if w.len() != v.len() {
+        return f64::NAN;
+    }
+    let finite_max = |m: f64, x: f64| if m.is_finite() && x.is_finite() { m.max(x) } else { f64::NAN };
+    let error = w.iter().zip(v).map(|(w, v)| (w.f64() - v).abs()).fold(0.0, finite_max);
+    let scale = v.iter().map(|v| v.abs()).fold(0.0, finite_max);
+    ratio::<T>(error, 1, scale)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -121,5 +139,9 @@ mod tests {
         assert!(solve(a.as_ref(), nan.as_ref(), a.as_ref()).is_nan());
         assert!(eigen(a.as_ref(), nan.as_ref(), &[1.0, 2.0]).is_nan());
         assert!(orthogonality(nan.as_ref()).is_nan());
+        assert!(log_determinant(f32::NAN, 1.0, 2, 1.0).is_nan() && log_determinant(1.01f32, 1.0, 2, 1.0) > THRESHOLD);
+        assert!(eigenvalues(&[f32::NAN, 1.0], &[0.0, 1.0]).is_nan() && eigenvalues(&[1.0f32], &[]).is_nan());
+        assert!(eigenvalues(&[1.0f32, f32::INFINITY], &[0.0, 1.0]).is_nan());
+        assert_eq!(eigenvalues(&[0.5, 1.0 + 4.0 * f64::EPSILON], &[0.5, 1.0]), 4.0);
     }
 }
