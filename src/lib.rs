@@ -99,4 +99,7 @@ mod guides {
     struct Storage;
     #[doc = include_str!("../docs/notation.md")]
     struct Notation;
+    #[cfg(feature = "testing")]
+    #[doc = include_str!("../docs/plug_in.md")]
+    struct PlugIn;
 }

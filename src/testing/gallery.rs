@@ -3,6 +3,10 @@
 //! Random symmetric matrices have a prescribed spectrum: A = H₃H₂H₁ diag(w) H₁H₂H₃ with random Householder reflections,
 //! formed in `f64` and rounded once (the construction of LAPACK's test generators).
 
+mod named;
+
+pub use named::{Named, Sign, named};
+
 use crate::mat::Mat;
 use crate::scalar::Scalar;
 
@@ -108,7 +112,8 @@ pub fn clustered<T: Scalar>(n: usize, seed: u64) -> Mat<T> {
 pub fn graded<T: Scalar>(n: usize, smallest: f64, seed: u64) -> Mat<T> {
     let m = spd::<f64>(n, 10.0, seed);
     let d = |i: usize| if n > 1 { smallest.powf(i as f64 / (n - 1) as f64) } else { 1.0 };
-    Mat::from_fn(n, n, |i, j| T::of(d(i) * m[(i, j)] * d(j)))
+    // the larger index first: both triangles round alike
+    Mat::from_fn(n, n, |i, j| T::of(d(i.max(j)) * m[(i, j)] * d(i.min(j))))
 }
 
 /// Every entry times 2^e, exactly unless it over- or underflows.

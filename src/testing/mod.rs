@@ -34,6 +34,7 @@ pub mod preconditioner;
 pub mod ratios;
 mod report;
 mod setup;
+pub mod strategies;
 mod tolerance;
 
 pub use claim::Claim;
