@@ -12,7 +12,7 @@ use pullback::curvature::{
 };
 use pullback::factor::Cholesky;
 use pullback::krylov::{CgOptions, CgStop};
-use pullback::linop::{DenseOperator, Scaled, Shifted, Sum, SymmetricDense};
+use pullback::linop::{Beside, DenseOperator, Scaled, Shifted, Sum, SymmetricDense};
 use pullback::random::Draws;
 use pullback::testing::{contexts, tolerance};
 use pullback::{
@@ -532,6 +532,7 @@ fn what_cannot_be_is_a_typed_error() {
     let other = Dense::new(spd::<f64>(4, 10.0, 1)).unwrap();
     assert!(matches!(SumCurvature::new(dense(), &other), Err(Error::Shape { .. })));
     assert!(matches!(Sum::new::<f64>(dense(), &other), Err(Error::Shape { .. })));
+    assert!(matches!(Beside::new::<f64>(dense(), &other), Err(Error::Shape { .. })));
     let sum = || SumCurvature::new(dense(), Diagonal::new(vec![-1.0; 3]).unwrap()).unwrap();
     assert_eq!(sum().definiteness(), Definiteness::Indefinite);
     for shift in [-1.0, f64::NAN, f64::INFINITY] {

@@ -311,6 +311,19 @@ impl<T: Scalar> HasInverseSquareRoot<T> for BlockTridiagonalInverse<T> {
 }
 
 /// Ξᵀ diag(R_1, ..., R_L) with R_i R_iᵀ = Σ_i⁻¹: a root of a [`BlockTridiagonalInverse`].
+///
+/// ```
+/// use pullback::curvature::{BlockTridiagonalInverse, HasInverseSquareRoot, PiRule, sample_normal};
+/// use pullback::{Ctx, Damping, Mat};
+/// let (ctx, one) = (Ctx::<f64>::default(), Mat::identity(1));
+/// let (block, cross) = ((one.as_ref(), one.as_ref()), (one.as_ref(), one.as_ref()));
+/// let lambda = Damping::try_from(1e-2)?;
+/// let inverse = BlockTridiagonalInverse::new(&ctx, &[block; 2], &[cross], PiRule::Trace, lambda)?;
+/// let mut weights = Mat::zeros(2, 5); // five draws from N(0, F̂⁻¹)
+/// sample_normal(&ctx, &inverse.inverse_square_root(&ctx)?, 7, weights.as_mut())?;
+/// assert!(weights.as_ref().is_finite());
+/// # Ok::<(), pullback::Error>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct BlockTridiagonalRoot<'a, T> {
     inverse: &'a BlockTridiagonalInverse<T>,

@@ -173,6 +173,17 @@ impl<T: Scalar, C: Curvature<T>> Curvature<T> for Permuted<T, C> {
 }
 
 /// P D Pᵀ for a solver D of C + λI.
+///
+/// ```
+/// use pullback::curvature::{Diagonal, Permuted};
+/// use pullback::{Ctx, Curvature, DampedInverse, Damping, Mat};
+/// let c = Permuted::new(Diagonal::new(vec![1.0, 3.0])?, vec![1, 0])?;
+/// let inverse = c.damped(&Ctx::<f64>::default(), Damping::try_from(1.0)?)?;
+/// let (b, mut x) = (Mat::from_fn(2, 1, |_, _| 4.0), Mat::zeros(2, 1));
+/// inverse.precondition(&Ctx::default(), b.as_ref(), x.as_mut())?;
+/// assert_eq!(x.as_slice(), [1.0, 2.0]);
+/// # Ok::<(), pullback::Error>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct PermutedSolver<T, D> {
     inner: D,
@@ -332,6 +343,15 @@ impl<T: Scalar, C: Curvature<T>> Curvature<T> for Restricted<T, C> {
 }
 
 /// Rows r_1, ..., r_k of an operator: of a root of C, a root of C_RR.
+///
+/// ```
+/// use pullback::curvature::{HasSquareRoot, Restricted, ScaledIdentity};
+/// use pullback::{Ctx, LinearOperator};
+/// let c = Restricted::new(ScaledIdentity::new(3, 4.0)?, vec![2])?;
+/// let root = c.square_root(&Ctx::default())?; // 1 x 3
+/// assert_eq!(root.to_dense(&Ctx::default())?.as_slice(), [0.0, 0.0, 2.0]);
+/// # Ok::<(), pullback::Error>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct SelectedRows<R> {
     inner: R,

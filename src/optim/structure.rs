@@ -10,6 +10,15 @@ use crate::error::{Error, Result};
 use crate::scalar::Scalar;
 
 /// Which blocks of the inverse Fisher matrix a [`Kfac`](super::Kfac) models.
+///
+/// ```
+/// use pullback::curvature::KroneckerDamping;
+/// use pullback::optim::{Kfac, KfacOptions, KfacStructure};
+/// let options = KfacOptions::<f64> { structure: KfacStructure::BlockTridiagonal, ..KfacOptions::default() };
+/// assert!(Kfac::<f64, ()>::new(options).is_ok());
+/// let exact = KfacOptions { damping: KroneckerDamping::Exact, ..options }; // has no such inverse
+/// assert!(Kfac::<f64, ()>::new(exact).is_err());
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum LayerCoupling {
     /// One block a layer: layers are independent.
