@@ -12,7 +12,7 @@
 //! | [`BlockDiagonal`] of any | closed | block by block | worst of its blocks | if every block may |
 //! | [`Kronecker`] A ⊗ S | not closed | eigenbases, or two Choleskys with π | exact, or factored | yes |
 //! | [`LowRank`] D + U Uᵀ | closed | Woodbury, k x k Cholesky | exact | yes |
-//! | [`SampleSpace`] JᵀJ | closed | P x P or N x N Cholesky, CG or LSMR, by predicted flops | exact, or iterative | the direct ones: [`DirectSampleSpace`] |
+//! | [`SampleSpace`] JᵀJ | closed | P x P or N x N Cholesky, CG, LSMR | exact, or iterative | its direct solvers |
 //! | [`MatrixFree`] | shifted operator | preconditioned CG | iterative | no: not linear in B |
 
 mod any;
