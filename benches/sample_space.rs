@@ -1,11 +1,13 @@
-//! Question: where does the low-rank form stop paying, where does the sample-space form, and what does it save not to form J?
+//! Question: where does the low-rank form stop paying, where does the sample-space form, and what does it save not to
+//! form J?
 //!
 //! `cargo bench --bench sample_space [-- woodbury|kernel|network|crossover] [-- --quick]`
 //!
 //! `woodbury` times one build and one solve by Woodbury beside a dense Cholesky, at ranks around the crossover that the
-//! flops predict; `kernel` does so for the N x N against the P x P system of a dense J; `network` makes J Jᵀ of a network
-//! by layers, and by forming J case by case first. `crossover` looks for the measured crossovers: rank or N where two
-//! curves meet, by linear interpolation of the ratio of the smallest times, printed beside the predicted ones.
+//! flops predict; `kernel` does so for the N x N against the P x P system of a dense J; `network` makes J Jᵀ of a
+//! network by layers, and by forming J case by case first. `crossover` looks for the measured crossovers: rank or N
+//! where two curves meet, by linear interpolation of the ratio of the smallest times, printed beside the predicted
+//! ones.
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};

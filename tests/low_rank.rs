@@ -1,5 +1,5 @@
-//! Claim: D + U Uᵀ is what it says - its products, trace, norm, diagonal and root - and its Woodbury inverse, log-determinant
-//! and inverse root are those of the dense damped matrix, up to the condition that the file states.
+//! Claim: D + U Uᵀ is what it says - its products, trace, norm, diagonal and root - and its Woodbury inverse,
+//! log-determinant and inverse root are those of the dense damped matrix, up to the condition that the file states.
 
 mod curvature_support;
 

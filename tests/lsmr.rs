@@ -1,5 +1,5 @@
-//! Claim: LSMR gives the damped least-squares solution of the dense normal equations, stops for the reason it names, reports
-//! residuals of the x it returns, and neither allocates nor loses digits to scale.
+//! Claim: LSMR gives the damped least-squares solution of the dense normal equations, stops for the reason it names,
+//! reports residuals of the x it returns, and neither allocates nor loses digits to scale.
 
 #[path = "common/counting_allocator.rs"]
 mod counting_allocator;
@@ -113,8 +113,8 @@ fn the_normal_residual_falls_monotonically() {
     }
 }
 
-/// The estimates of ‖r̄‖ and ‖Āᵀr̄‖ stop at the very iteration whose x has them: a tolerance between two neighbours is met
-/// by the second.
+/// The estimates of ‖r̄‖ and ‖Āᵀr̄‖ stop at the very iteration whose x has them: a tolerance between two neighbours is
+/// met by the second.
 #[test]
 fn the_estimates_are_those_of_the_iterate() {
     let ctx = Ctx::<f64>::default();

@@ -1,6 +1,6 @@
 //! Claim: the Jacobian of a network with the output Hessian's root in it is the one of the definition (JᵀJ is the
-//! Gauss-Newton matrix, Jᵀr the gradient), its kernel by layers is J Jᵀ formed row by row, and a damped solve through that
-//! kernel is the dense one - while no N x P array is made.
+//! Gauss-Newton matrix, Jᵀr the gradient), its kernel by layers is J Jᵀ formed row by row, and a damped solve through
+//! that kernel is the dense one - while no N x P array is made.
 #![cfg(feature = "nn")]
 
 mod nn_fixture;

@@ -1,5 +1,5 @@
-//! After one warm-up call, the products, solves and roots of low-rank and sample-space curvature allocate nothing: counted by
-//! the global allocator.
+//! After one warm-up call, the products, solves and roots of low-rank and sample-space curvature allocate nothing:
+//! counted by the global allocator.
 #![cfg(feature = "nn")]
 
 #[path = "common/counting_allocator.rs"]

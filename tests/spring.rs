@@ -1,5 +1,5 @@
-//! Claim: a SPRING step is the minimizer of the problem it names; without momentum it is the damped Gauss-Newton step; it
-//! descends; and an error leaves θ and the optimizer as they were.
+//! Claim: a SPRING step is the minimizer of the problem it names; without momentum it is the damped Gauss-Newton step;
+//! it descends; and an error leaves θ and the optimizer as they were.
 #![cfg(feature = "nn")]
 
 mod curvature_support;

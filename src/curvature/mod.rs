@@ -15,7 +15,7 @@
 //! | [`KroneckerN`] A_1 ⊗ ... ⊗ A_k | not closed | eigenbases, or k Choleskys with λ split | exact, or factored | yes |
 //! | [`EigenKronecker`] (U_A ⊗ U_S) diag(S*) (U_A ⊗ U_S)ᵀ | closed in its basis | two rotations | exact | yes |
 //! | [`LowRank`] D + U Uᵀ | closed | Woodbury, k x k Cholesky | exact | yes |
-//! | [`SampleSpace`] JᵀJ | closed | P x P or N x N Cholesky, CG or LSMR, by predicted flops | exact, or iterative | the direct ones: [`DirectSampleSpace`] |
+//! | [`SampleSpace`] JᵀJ | closed | P x P or N x N Cholesky, CG, LSMR | exact, or iterative | its direct solvers |
 //! | [`MatrixFree`] | shifted operator | preconditioned CG | iterative | no: not linear in B |
 //! | [`ScaledIdentity`] σI | closed | elementwise | exact | yes |
 //! | [`Scaled`](crate::linop::Scaled) s C, [`Shifted`](crate::linop::Shifted) C + μI, [`Permuted`] P C Pᵀ | as C | that of C | as C | if C's may |

@@ -4,8 +4,8 @@
 //! Recurrence  β u = A v - α u, α v = Aᵀu - β v; three plane rotations an iteration turn the bidiagonal matrix, with √λ
 //!             below it, into that of MINRES on the normal equations: ‖Āᵀr̄‖ falls monotonically (Ā = [A; √λ I]).
 //! Deviations  b is scaled by a power of two and norms are taken at the scale of 1, in f64, so a scale of b within the
-//!             range of T changes no digit. A step is taken only when the new x is finite. ‖r̄‖ and ‖Āᵀr̄‖ are estimated
-//!             to stop, and reported from products with the x returned. No reorthogonalization.
+//!             range of T changes no digit. A step is taken only when the new x is finite. ‖r̄‖ and ‖Āᵀr̄‖ are
+//!             estimated to stop, and reported from products with the x returned. No reorthogonalization.
 //! Cost        one product with A and one with Aᵀ, 6M + 18N flops an iteration; three products more in all. Scratch:
 //!             2M + 4N numbers.
 //! Laws        tests/lsmr.rs.

@@ -36,7 +36,8 @@ pub struct LsmrOptions<T> {
     pub max_iterations: usize,
 }
 
-/// λ = 0, √ε for the tolerances on Ā and b, 0 for the one on the normal equations, no limit of the condition, 1000 iterations.
+/// λ = 0, √ε for the tolerances on Ā and b, 0 for the one on the normal equations, no limit of the condition, 1000
+/// iterations.
 impl<T: Scalar> Default for LsmrOptions<T> {
     fn default() -> Self {
         Self {

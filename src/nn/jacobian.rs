@@ -1,5 +1,5 @@
-//! [`MlpJacobian`]: the Jacobian of a network on a batch with the output Hessian's square root in it, so that JᵀJ is the
-//! Gauss-Newton matrix of the data term for every loss.
+//! [`MlpJacobian`]: the Jacobian of a network on a batch with the output Hessian's square root in it, so that JᵀJ is
+//! the Gauss-Newton matrix of the data term for every loss.
 //!
 //! ```text
 //! J = w^½ Sᵀ ∂z/∂θ  (N x P, N = cases · outputs),   JᵀJ = w Σ_n J_nᵀ H_z J_n = G,    Jᵀr = ∇(data term)
@@ -7,7 +7,8 @@
 //! ```
 //! J is never formed: products are forward and backward passes, the kernel J Jᵀ goes layer by layer (`kernel`).
 //!
-//! Deviations  A residual where the model is certain and wrong (p underflows to 0 while t > 0) has no finite value: an error.
+//! Deviations  A residual where the model is certain and wrong (p underflows to 0 while t > 0) has no finite value: an
+//!             error.
 //! Cost        J v and Jᵀu 4PB - 2 P_1 B flops each.
 //! Laws        tests/nn_kernel.rs (JᵀJ is G, Jᵀr is the gradient, adjointness, the kernel).
 //! Reference   N. N. Schraudolph, Neural Computation 14 (2002); J. Martens, JMLR 21 (2020), section 9.2 (S).

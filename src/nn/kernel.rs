@@ -2,19 +2,19 @@
 //!
 //! ```text
 //! rows of J     w^½ S_nᵀ J_n,  n = 1..B cases, S_n S_nᵀ = H_z of case n, C outputs: N = B C rows, case by case
-//! seeds         column c of S_n for every case: δ_L = φ_L' ∘ S_n e_c,  δ_{l-1} = φ_{l-1}' ∘ (W_lᵀ δ_l without its last row)
+//! seeds         column c of S_n for every case: δ_L = φ_L' ∘ S_n e_c,  δ_{l-1} = φ_{l-1}' ∘ (W_lᵀ δ_l, last row off)
 //! J Jᵀ          w Σ_l (Ā_{l-1}ᵀĀ_{l-1}) ∘ (Δ_lᵀΔ_l),   entry ((n, c), (m, c')): (ā_n · ā_m)(δ_nc · δ_mc')
 //! diag JᵀJ      w Σ_n (Σ_c δ_nc²) (ā_n²)ᵀ for each layer
 //! ```
-//! The derivative of output direction (n, c) by W_l is the rank-one δ_nc ā_nᵀ: an inner product of two of them is a product
-//! of two inner products. Exact for dense layers.
+//! The derivative of output direction (n, c) by W_l is the rank-one δ_nc ā_nᵀ: an inner product of two of them is a
+//! product of two inner products. Exact for dense layers.
 //!
 //! Cost        Σ_l (N² d_l + B² (d_{l-1} + 1) + 2N²) flops and a backward pass of N columns without weight gradients,
 //!             2 (P - P_1) N; forming J first takes N² P. Scratch: 2N (widest layer) + N² + B² numbers, no N x P array.
 //! Laws        tests/nn_kernel.rs (equals J Jᵀ formed row by row; scratch stays below N x P).
 //! Reference   F. Dangel, S. Harmeling, P. Hennig, Modular block-diagonal curvature approximations, AISTATS 2020,
-//!             arXiv:1902.01813 (backward passes of output directions); R. Novak, J. Sohl-Dickstein, S. Schoenholz, Fast
-//!             finite width neural tangent kernel, ICML 2022, arXiv:2206.08720 (structured kernels).
+//!             arXiv:1902.01813 (backward passes of output directions); R. Novak, J. Sohl-Dickstein, S. Schoenholz,
+//!             Fast finite width neural tangent kernel, ICML 2022, arXiv:2206.08720 (structured kernels).
 
 use super::backprop::top_mut;
 use super::batch::view;

@@ -71,7 +71,8 @@ pub trait ResidualObjective<T: Scalar>: Objective<T> {
     /// h(θ), J and r on the batch.
     ///
     /// # Errors
-    /// [`Error::Shape`](crate::Error::Shape); [`Error::NotFinite`](crate::Error::NotFinite) where r has no finite value.
+    /// [`Error::Shape`](crate::Error::Shape); [`Error::NotFinite`](crate::Error::NotFinite) where r has no finite
+    /// value.
     fn linearize<'a>(
         &'a self,
         ctx: &Ctx<T>,

@@ -10,9 +10,10 @@
 //! μ = 0 is the damped Gauss-Newton step (natural gradient) -(G + λI)⁻¹∇; a direction that the batch does not see (the
 //! kernel of J) keeps what earlier batches said of it, times μ.
 //!
-//! Deviations  The L2 term, absent from the paper, enters exactly: its quadratic is part of the minimized model. There is
-//!             no test of the loss after the step and no rejection: the step is bounded by its norm.
-//! Cost        the kernel and its factorization, one product with Jᵀ, one with J where φ₀ is not zero; P numbers of state.
+//! Deviations  The L2 term, absent from the paper, enters exactly: its quadratic is part of the minimized model. There
+//!             is no test of the loss after the step and no rejection: the step is bounded by its norm.
+//! Cost        the kernel and its factorization, one product with Jᵀ, one with J where φ₀ is not zero; P numbers of
+//!             state.
 //! Laws        tests/spring.rs (the argmin, μ = 0, descent, errors leave θ and state alone).
 //! Reference   G. Goldshlager, N. Abrahamsen, L. Lin, J. Comput. Phys. 516 (2024), arXiv:2401.10190, algorithm 1;
 //!             J. Guzmán-Cordero et al., Improving energy natural gradient descent through Woodbury, momentum, and

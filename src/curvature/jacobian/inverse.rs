@@ -4,20 +4,20 @@
 //! ```text
 //! primal     (JᵀJ + λI)⁻¹ g                            factored as it stands
 //! kernel     (JᵀJ + λI)⁻¹ g   = (g - Jᵀ(K + λI)⁻¹ J g) / λ,             K = J Jᵀ
-//!            (JᵀJ + λI)⁻¹ Jᵀr = Jᵀ(K + λI)⁻¹ r                           no difference: `solve_residual`
+//!            (JᵀJ + λI)⁻¹ Jᵀr = Jᵀ(K + λI)⁻¹ r                    no difference: `solve_residual`
 //! log det    (P - N) log λ + log det(K + λI)
-//! R          primal  L⁻ᵀ            kernel  (I - Jᵀ L⁻ᵀ (L + √λ I)⁻¹ J) / √λ,  K + λI = L Lᵀ        R Rᵀ = (JᵀJ + λI)⁻¹
+//! R          primal  L⁻ᵀ            kernel  (I - Jᵀ L⁻ᵀ (L + √λ I)⁻¹ J) / √λ,  K + λI = L Lᵀ     R Rᵀ = (JᵀJ + λI)⁻¹
 //!            by eigenvalues Q, w:           (I - Jᵀ Q diag(1 / (w + λ + √λ √(w + λ))) Qᵀ J) / √λ
 //! ```
 //! Cost        primal: JᵀJ, P³/3, and 2P² a solve. Kernel: K, N³/3, and 2N² and two products a solve (one for
 //!             `solve_residual`). Eigenvalues: 9n³ in place of n³/3, then every λ is free. P² or N² numbers.
-//! Accuracy    the kernel form of a general g subtracts numbers of the size of g/λ: a relative error of ε ‖J‖²/λ, and more
-//!             where ‖J‖²/λ nears 1/√ε. `solve_residual` has no such difference.
+//! Accuracy    the kernel form of a general g subtracts numbers of the size of g/λ: a relative error of ε ‖J‖²/λ, and
+//!             more where ‖J‖²/λ nears 1/√ε. `solve_residual` has no such difference.
 //! Deviations  a Cholesky factorization that rounding defeats (λ below ε‖J‖²) is replaced by an eigendecomposition with
 //!             negative eigenvalues raised to 0, and reported as [`Recovery::ClippedSpectrum`].
-//! Laws        tests/sample_space.rs.
-//! Reference   M. A. Woodbury, memo 42 (1950); Y. Ren, D. Goldfarb, 2019, arXiv:1906.02353; R. Rende et al., A simple linear
-//!             algebra identity to optimize large-scale neural network quantum states, 2023, arXiv:2310.05715.
+//! Laws        tests/sample_space.rs, tests/sample_space_choice.rs (recovery), tests/sample_space_allocations.rs.
+//! Reference   M. A. Woodbury, memo 42 (1950); Y. Ren, D. Goldfarb, 2019, arXiv:1906.02353; R. Rende et al., A simple
+//!             linear algebra identity to optimize large-scale neural network quantum states, 2023, arXiv:2310.05715.
 
 use std::sync::Arc;
 

@@ -8,7 +8,7 @@
 //! | giver | J is | K costs | C costs |
 //! |---|---|---|---|
 //! | [`DenseJacobian`] | held | N² P | N P² |
-//! | [`RowChunks`] | made chunk by chunk, two held at once | N² P, about c/2 makings of J from c chunks | N P², one making |
+//! | [`RowChunks`] | made chunk by chunk, two held at once | N² P, c/2 makings of J from c chunks | N P², one making |
 //! | [`JvpVjp`] | two closures | N products each way | P products each way |
 //! | `nn::MlpJacobian` | a network on a batch | layer by layer, no J | P products each way |
 //!
@@ -31,8 +31,10 @@ pub use sources::{DenseJacobian, JvpVjp, RowChunks};
 
 use crate::backend::{Ctx, check};
 use crate::error::{Error, Result, check_len};
+use crate::krylov::norm;
 use crate::linop::TransposeOperator;
 use crate::mat::{Mat, MatMut};
+use crate::random::Draws;
 use crate::scalar::Scalar;
 
 /// Unit vectors that the default methods push through the products at a time.
@@ -199,22 +201,23 @@ macro_rules! forward {
 }
 forward!(&J, Box<J>, std::sync::Arc<J>);
 
-/// ‖J‖²: a lower bound from a few steps of the power method on JᵀJ, from random signs.  `steps` products each way.
+/// ‖J‖²: a lower bound from a few steps of the power method on JᵀJ, from signs that are the same in every call.
+/// `steps` products each way.
 pub(super) fn squared_norm<T: Scalar, J: JacobianSource<T>>(ctx: &Ctx<T>, j: &J, steps: usize) -> Result<f64> {
     let (n, p) = j.shape();
     let (mut v, mut u) = (ctx.scratch(p, 1), ctx.scratch(n, 1));
-    let mut draws = crate::random::Draws::new(0, 0);
+    let mut draws = Draws::new(0, 0);
     v.as_mut_slice().iter_mut().for_each(|v| *v = T::of(draws.sign()));
     let mut estimate = 0.0f64;
     for _ in 0..steps {
-        let length = crate::krylov::norm(v.as_slice());
+        let length = norm(v.as_slice());
         if length == 0.0 {
             break;
         }
         let divisor = T::of(length);
         v.as_mut_slice().iter_mut().for_each(|v| *v /= divisor);
         j.apply(ctx, v.as_ref(), u.as_mut())?;
-        estimate = estimate.max(crate::krylov::norm(u.as_slice()).powi(2));
+        estimate = estimate.max(norm(u.as_slice()).powi(2));
         check::finite_slice("SampleSpace: products with J", u.as_slice())?;
         j.apply_transpose(ctx, u.as_ref(), v.as_mut())?;
     }

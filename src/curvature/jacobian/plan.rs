@@ -7,12 +7,12 @@
 //! LSMR       s ((i + 3/2) 2 products + (6N + 27P) i)                              products only
 //! i          min(N, P, ½ √(1 + ‖J‖²/λ) log(2/tolerance))                          expected iterations
 //! ```
-//! for s right-hand sides. i is the classical bound of conjugate gradient with the largest eigenvalue estimated by a few
-//! steps of the power method (from below) and the smallest taken as λ. The rule counts flops, not bytes: a direct path
-//! runs at the speed of matrix products, an iterative one at that of the products given, which is lower for a dense J and
-//! one right-hand side. A direct path that would hold more than `max_numbers` is left out.
+//! for s right-hand sides. i is the classical bound of conjugate gradient with the largest eigenvalue estimated by a
+//! few steps of the power method (from below) and the smallest taken as λ. The rule counts flops, not bytes: a direct
+//! path runs at the speed of matrix products, an iterative one at that of the products given, which is lower for a
+//! dense J and one right-hand side. A direct path that would hold more than `max_numbers` is left out.
 //!
-//! Laws        tests/sample_space.rs (the choice is the cheapest prediction, an override is obeyed, crossovers).
+//! Laws        tests/sample_space_choice.rs (the choice is the cheapest prediction, an override is obeyed, crossovers).
 //! Reference   J. W. Demmel, Applied Numerical Linear Algebra, section 6.6.4 (the bound).
 
 use super::JacobianCosts;

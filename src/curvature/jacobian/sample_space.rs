@@ -3,8 +3,8 @@
 //! ```text
 //! C v = Jᵀ(J v),   vᵀC v = ‖J v‖²,   tr C = ‖J‖²_F,   ‖C‖_F = ‖J Jᵀ‖_F,   R = Jᵀ  (R Rᵀ = C)
 //! ```
-//! Cost        two products an application, one a quadratic form; the diagonal and the trace as the giver says; ‖C‖_F the
-//!             smaller of J Jᵀ and JᵀJ. `damped`: by the path, see [`PathCosts`](super::PathCosts).
+//! Cost        two products an application, one a quadratic form; the diagonal and the trace as the giver says; ‖C‖_F
+//!             the smaller of J Jᵀ and JᵀJ. `damped`: by the path, see [`PathCosts`](super::PathCosts).
 //! Laws        tests/sample_space.rs.
 //! Reference   Y. Ren, D. Goldfarb, 2019, arXiv:1906.02353.
 
@@ -82,8 +82,8 @@ impl<T: Scalar, J: JacobianSource<T>> SampleSpace<T, J> {
     ///
     /// # Errors
     /// [`Error::NotFinite`](crate::Error::NotFinite), [`Error::NoConvergence`](crate::Error::NoConvergence),
-    /// [`Error::InvalidParameter`](crate::Error::InvalidParameter) when the matrix cannot be addressed, and those of the
-    /// products.
+    /// [`Error::InvalidParameter`](crate::Error::InvalidParameter) when the matrix cannot be addressed, and those of
+    /// the products.
     pub fn direct(&self, ctx: &Ctx<T>, lambda: Damping<T>, path: DirectPath) -> Result<SampleSpaceInverse<T, J>>
     where
         J: Clone,

@@ -7,7 +7,8 @@
 //! ```
 //! Cost        two products an iteration, as in the files of conjugate gradient and LSMR; damping is free.
 //! Deviations  an iteration stopped early is not linear in B, so a solver that may iterate is no preconditioner; the
-//!             direct ones are, by [`SampleSpaceSolver::into_direct`] or [`SampleSpace::direct`](super::SampleSpace::direct).
+//!             direct ones are, by [`SampleSpaceSolver::into_direct`] or
+//!             [`SampleSpace::direct`](super::SampleSpace::direct).
 //! Laws        tests/sample_space.rs.
 //! Reference   D. C.-L. Fong, M. Saunders, 2011, doi 10.1137/10079687X.
 
