@@ -397,9 +397,9 @@ fn it_trains_in_single_precision_without_a_failed_refresh() {
     let batch = net.batch(data.as_ref(), data.as_ref()).unwrap();
     let mut theta: Vec<f32> = p.theta.iter().map(|&w| w as f32).collect();
     let before = net.loss(&ctx, &theta, &batch).unwrap();
-    let structure = KfacStructure::BlockTridiagonal;
+    let coupling = LayerCoupling::BlockTridiagonal;
     let mut kfac =
-        Kfac::<f32, Workspace<f32>>::new(KfacOptions { lambda: 0.1, structure, ..Default::default() }).unwrap();
+        Kfac::<f32, Workspace<f32>>::new(KfacOptions { lambda: 0.1, coupling, ..Default::default() }).unwrap();
     for step in 0..80 {
         let report = kfac.step(&ctx, &net, &mut theta, &batch).unwrap();
         assert_eq!(report.failed_refreshes, 0, "step {step}");
