@@ -1,9 +1,9 @@
-//! Claim: the statistics that K-FAC samples (targets drawn from the model) have the exact Fisher factors as expectation,
-//! and their moving average converges to them; the empirical kind (observed targets) does not, and is rejected by the same
-//! test, as is a bias of 5 %.
+//! Claim: the statistics that K-FAC samples (targets drawn from the model) have the exact Fisher factors as
+//! expectation, and their moving average converges to them; the empirical kind (observed targets) does not, and is
+//! rejected by the same test, as is a bias of 5 %.
 //!
-//! S is known from the forms vᵀS v for v = e_i, e_i + e_j, e_i - e_j, each tested with a false-alarm rate of 1e-6 over N
-//! independent samples. One form is w Σ_c (B_cᵀv · g_c)², with g_c the pseudo-gradient of case c at the outputs:
+//! S is known from the forms vᵀS v for v = e_i, e_i + e_j, e_i - e_j, each tested with a false-alarm rate of 1e-6 over
+//! N independent samples. One form is w Σ_c (B_cᵀv · g_c)², with g_c the pseudo-gradient of case c at the outputs:
 //!
 //! ```text
 //! cross-entropies   ‖g_c‖² <= d_out, or 2 for softmax: values in an interval of width max‖g‖² w Σ_c ‖B_cᵀv‖², and
