@@ -1,6 +1,6 @@
-//! Claim: the preconditioners built from diagonals, sparsity patterns and products are fixed symmetric positive definite
-//! maps; exact where theory says so (full pattern, rank below the sketch); within the bounds on the condition number;
-//! and they bring the iterations of conjugate gradient down on ill-conditioned matrices.
+//! Claim: the preconditioners built from diagonals, sparsity patterns and products are fixed symmetric positive
+//! definite maps; exact where theory says so (full pattern, rank below the sketch); within the bounds on the condition
+//! number; and they bring the iterations of conjugate gradient down on ill-conditioned matrices.
 
 use std::sync::Arc;
 
@@ -345,8 +345,8 @@ fn the_condition_number_is_below_the_bound_of_the_error() {
     }
 }
 
-/// Theorem 1.1: with ℓ = 2⌈1.5 d⌉ + 1 columns E[κ] < 28, so by Markov κ >= 280 has probability at most 0.1, and all of six
-/// independent sketches reach it with probability at most 1e-6. A sketch of one column is the control.
+/// Theorem 1.1: with ℓ = 2⌈1.5 d⌉ + 1 columns E[κ] < 28, so by Markov κ >= 280 has probability at most 0.1, and all of
+/// six independent sketches reach it with probability at most 1e-6. A sketch of one column is the control.
 #[test]
 fn a_sketch_of_the_effective_dimension_is_enough() {
     let ctx = Ctx::<f64>::reference();

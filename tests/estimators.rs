@@ -1,6 +1,7 @@
 //! Claim: the stochastic estimates are exact where theory says so, unbiased, honest about their standard errors, and
-//! determined by their seed. Statistical claims are tested without assuming a distribution, each with a false-alarm rate of
-//! 1e-6 (tests/statistics_support), and each with a control: an estimator that is off by a few percent is rejected.
+//! determined by their seed. Statistical claims are tested without assuming a distribution, each with a false-alarm
+//! rate of 1e-6 (tests/statistics_support), and each with a control: an estimator that is off by a few percent is
+//! rejected.
 
 mod statistics_support;
 
@@ -153,9 +154,9 @@ fn matrix() -> Mat<f64> {
     gallery::with_spectrum(&spectrum(), 12)
 }
 
-/// Unbiased: the mean over seeds may be `exact`, and a value 3 % off may not. Honest: the mean of (value - exact)² - se²
-/// may be 0, and with standard errors 30 % too small it may not. Values lie in [low, high], samples in an interval of
-/// width `sample`.
+/// Unbiased: the mean over seeds may be `exact`, and a value 3 % off may not. Honest: the mean of (value - exact)² -
+/// se² may be 0, and with standard errors 30 % too small it may not. Values lie in [low, high], samples in an interval
+/// of width `sample`.
 fn unbiased_and_honest(
     name: &str,
     exact: f64,

@@ -1,9 +1,9 @@
-//! Claim: the statistics that K-FAC samples (targets drawn from the model) have the exact Fisher factors as expectation,
-//! and their moving average converges to them; the empirical kind (observed targets) does not, and is rejected by the same
-//! test, as is a bias of 5 %.
+//! Claim: the statistics that K-FAC samples (targets drawn from the model) have the exact Fisher factors as
+//! expectation, and their moving average converges to them; the empirical kind (observed targets) does not, and is
+//! rejected by the same test, as is a bias of 5 %.
 //!
-//! S is known from the forms vᵀS v for v = e_i, e_i + e_j, e_i - e_j, each tested with a false-alarm rate of 1e-6 over N
-//! independent samples. One form is w Σ_c (B_cᵀv · g_c)², with g_c the pseudo-gradient of case c at the outputs:
+//! S is known from the forms vᵀS v for v = e_i, e_i + e_j, e_i - e_j, each tested with a false-alarm rate of 1e-6 over
+//! N independent samples. One form is w Σ_c (B_cᵀv · g_c)², with g_c the pseudo-gradient of case c at the outputs:
 //!
 //! ```text
 //! cross-entropies   ‖g_c‖² <= d_out, or 2 for softmax: values in an interval of width max‖g‖² w Σ_c ‖B_cᵀv‖², and
@@ -19,11 +19,14 @@ mod statistics_support;
 
 use nn_fixture::{Case, LOSSES, case, forward};
 use pullback::curvature::KroneckerDamping;
+use pullback::curvature::precondition::Nystrom;
+use pullback::krylov::{Budget, CgOptions, CgStop, hutch_plus_plus, pcg, xtrace};
+use pullback::linop::Shifted;
 use pullback::nn::{Activation, GgnOperator, Loss, Reduction};
 use pullback::optim::{CaptureSink, FisherKind, LayeredObjective, Objective};
 use pullback::stats::{Decay, KroneckerFactors};
 use pullback::testing::tolerance;
-use pullback::{Ctx, LinearOperator, Mat, MatRef, Op, Result};
+use pullback::{Ctx, Damping, LinearOperator, Mat, MatRef, Op, Result};
 use statistics_support::{ALPHA, Mean};
 
 const SAMPLES: usize = 60_000;
@@ -192,6 +195,36 @@ fn for_one_case_sampled_factors_have_the_gauss_newton_block_as_expectation() {
             }
             let half = directions[layer].len() / 2;
             assert!(empirical_seen > half, "{loss:?}, layer {layer}: the empirical Fisher passes, {empirical_seen}");
+        }
+    }
+}
+
+/// G of one case has at most as many eigenvalues as there are outputs: sketches see all of it through products alone.
+#[test]
+fn sketches_of_a_gauss_newton_operator_of_one_case_are_exact() {
+    let ctx = Ctx::reference();
+    for (number, loss) in LOSSES.into_iter().enumerate() {
+        let c = network(loss, 1, 110 + number as u64);
+        let ggn = GgnOperator::new(&ctx, &c.net, &c.theta, &c.batch).unwrap();
+        let dense = ggn.to_dense(&ctx).unwrap();
+        let n = dense.nrows();
+        let trace: f64 = (0..n).map(|i| dense[(i, i)]).sum();
+        for seed in 0..5 {
+            for found in [
+                hutch_plus_plus(&ctx, &ggn, Budget::new(12, seed)).unwrap(),
+                xtrace(&ctx, &ggn, Budget::new(12, seed)).unwrap(),
+            ] {
+                // sketches of 4 and 6 columns of a range of at most 3 dimensions
+                let error = (found.value - trace).abs();
+                assert!(error <= tolerance::<f64>(n, n as f64 * trace), "{loss:?}: {found:?} for {trace}");
+                assert!(found.products < n, "fewer products than the order: {found:?} of {n}");
+            }
+            let lambda = 1e-4 * trace;
+            let nystrom = Nystrom::new(&ctx, &ggn, Damping::try_from(lambda).unwrap(), Budget::new(8, seed)).unwrap();
+            let (b, mut x) = (Mat::from_fn(n, 1, |i, _| 1.0 + (i % 7) as f64), Mat::zeros(n, 1));
+            let a = Shifted::new(&ggn, lambda);
+            let report = pcg(&ctx, &a, Some(&nystrom), b.as_ref(), x.as_mut(), &CgOptions::default()).unwrap();
+            assert!(report.stop() == CgStop::Converged && report.iterations() <= 2, "{loss:?}: {report:?}");
         }
     }
 }

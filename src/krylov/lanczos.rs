@@ -5,8 +5,8 @@
 //! w = A v_j - β_{j-1} v_{j-1},   α_j = v_jᵀw,   w -= α_j v_j,   β_j = ‖w‖,   v_{j+1} = w / β_j
 //! T_k = S diag(θ) Sᵀ:   some eigenvalue of A lies within |β_k s_{ki}| of θ_i
 //! ```
-//! β_j <= 10 √n ε max_i ‖A v_i‖ (and j = n with reorthogonalization) means that the Krylov space is invariant: the recursion ends there with
-//! exact eigenvalues. That is an outcome, [`LanczosEnd::InvariantSubspace`], not an error.
+//! β_j <= 16 √n ε max_i ‖A v_i‖ (and j = n with reorthogonalization) means that the Krylov space is invariant: the
+//! recursion ends there with exact eigenvalues. That is an outcome, [`LanczosEnd::InvariantSubspace`], not an error.
 //!
 //! Cost        one product a step and column, 6n flops a step; full reorthogonalization adds 8nj flops at step j and
 //!             keeps the n x k basis (two columns without it). One block product a step for all columns.
@@ -238,7 +238,7 @@ impl<T: Scalar> Column<T> {
             return Err(Error::NotFinite { op: "lanczos: product" });
         }
         self.alphas.push(alpha);
-        if beta <= 10.0 * (n as f64).sqrt() * T::EPS.f64() * self.size || (reorthogonalize && j + 1 == n) {
+        if beta <= 16.0 * (n as f64).sqrt() * T::EPS.f64() * self.size || (reorthogonalize && j + 1 == n) {
             self.betas.push(0.0);
             self.end = Some(LanczosEnd::InvariantSubspace);
             return Ok(());

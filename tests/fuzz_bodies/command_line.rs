@@ -1,5 +1,5 @@
-//! The command line of the train example from any bytes: no panic; an error that explains itself and has an exit code, or
-//! arguments in their domains.
+//! The command line of the train example from any bytes: no panic; an error that explains itself and has an exit code,
+//! or arguments in their domains.
 
 use clap::Parser;
 use clap::error::ErrorKind;

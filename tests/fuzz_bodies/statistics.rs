@@ -1,5 +1,5 @@
-//! A stream of updates of Kronecker factors, with entries and weights of any bit pattern: no panic; errors where the rules
-//! say so; the moving averages of the formula, positive semidefinite snapshots that can be damped.
+//! A stream of updates of Kronecker factors, with entries and weights of any bit pattern: no panic; errors where the
+//! rules say so; the moving averages of the formula, positive semidefinite snapshots that can be damped.
 
 use super::Bytes;
 use pullback::curvature::{KroneckerDamping, PiRule};

@@ -6,8 +6,8 @@
 //! ```text
 //! |mean - expectation| <= √(2 V ln(4/α) / N) + 7 w ln(4/α) / (3 (N - 1))
 //! ```
-//! No distribution is assumed, so α = 1e-6 is the false-alarm rate of each assertion, not an approximation of it. Seeds are
-//! fixed: a test that passes once passes always.
+//! No distribution is assumed, so α = 1e-6 is the false-alarm rate of each assertion, not an approximation of it. Seeds
+//! are fixed: a test that passes once passes always.
 #![allow(dead_code)] // each test file uses a part
 
 /// False-alarm rate of one assertion.

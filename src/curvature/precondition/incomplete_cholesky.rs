@@ -9,13 +9,15 @@
 //! again with α = 10⁻³, 2·10⁻³, 4·10⁻³, ... It succeeds at the latest when Ĉ + αI is strictly diagonally dominant
 //! (Manteuffel), so the number of attempts is at most about log₂(1000 n). [`IncompleteCholesky::shift`] reports α.
 //!
-//! Cost        a factorization Σ_j r_j²/2 multiplications and comparisons, r_j the entries of column j; 4 flops an entry
-//!             and right-hand side. As many numbers as C, and n.
-//! Deviations  A pivot of Ĉ below ε counts as a failure. With a full pattern and α = 0 it is the Cholesky factorization.
+//! Cost        a factorization Σ_j r_j²/2 multiplications and comparisons, r_j the entries of column j; 4 flops an
+//!             entry and right-hand side. As many numbers as C, and n.
+//! Deviations  A pivot of Ĉ below ε counts as a failure. With a full pattern and α = 0 it is the Cholesky
+//!             factorization.
 //! Laws        tests/built_preconditioners.rs.
-//! Reference   J. A. Meijerink, H. A. van der Vorst, Math. Comp. 31 (1977) 148-162, doi 10.1090/S0025-5718-1977-0438681-4;
-//!             T. A. Manteuffel, Math. Comp. 34 (1980) 473-497, doi 10.1090/S0025-5718-1980-0559197-0; C.-J. Lin,
-//!             J. J. Moré, SIAM J. Sci. Comput. 21 (1999) 24-45, doi 10.1137/S1064827597327334 (the shifts).
+//! Reference   J. A. Meijerink, H. A. van der Vorst, Math. Comp. 31 (1977) 148-162, doi
+//!             10.1090/S0025-5718-1977-0438681-4; T. A. Manteuffel, Math. Comp. 34 (1980) 473-497, doi
+//!             10.1090/S0025-5718-1980-0559197-0; C.-J. Lin, J. J. Moré, SIAM J. Sci. Comput. 21 (1999) 24-45, doi
+//!             10.1137/S1064827597327334 (the shifts).
 
 use super::SparseLower;
 use crate::backend::{Ctx, check};
@@ -108,7 +110,8 @@ impl<T: Scalar> IncompleteCholesky<T> {
         self.lambda
     }
 
-    /// α: what was added to the unit diagonal of Ĉ, that is, the share of diag(C + λI) added to it. 0 where none was needed.
+    /// α: what was added to the unit diagonal of Ĉ, that is, the share of diag(C + λI) added to it. 0 where none was
+    /// needed.
     pub fn shift(&self) -> f64 {
         self.shift
     }

@@ -7,15 +7,15 @@
 //! κ(M⁻¹(C + λI)) <= (ŵ_ℓ + λ + ‖E‖) / λ,   E = C - Ĉ, positive semidefinite        (Proposition 5.3)
 //! ℓ = 2⌈1.5 d⌉ + 1  gives  E[κ] < 28,   d = tr C (C + λI)⁻¹                         (Theorem 1.1)
 //! ```
-//! The shift ν keeps ΩᵀY positive definite where C has less rank than ℓ; it is taken back from the eigenvalues. C of rank
-//! below ℓ is met to rounding, which the sketch amplifies by 1/σ_min(UᵀΩ)², U its range: take ℓ about twice the rank.
-//! A new λ is free: only ŵ and U are kept.
+//! The shift ν keeps ΩᵀY positive definite where C has less rank than ℓ; it is taken back from the eigenvalues. C of
+//! rank below ℓ is met to rounding, which the sketch amplifies by 1/σ_min(UᵀΩ)², U its range: take ℓ about twice the
+//! rank. A new λ is free: only ŵ and U are kept.
 //!
 //! Cost        ℓ products in blocks, 8nℓ² flops, 9ℓ³; 8nℓk flops for k columns; nℓ numbers. An error estimate costs its
 //!             steps in products.
 //! Deviations  M⁻¹ is that of the paper divided by ŵ_ℓ + λ, so that it approximates (C + λI)⁻¹ itself. ‖E‖ is estimated
-//!             by Lanczos steps where the paper takes powers: with q steps it is below (1 - δ) ‖E‖ with probability at most
-//!             1.65 √n exp(-√δ (2q - 1)).
+//!             by Lanczos steps where the paper takes powers: with q steps it is below (1 - δ) ‖E‖ with probability at
+//!             most 1.65 √n exp(-√δ (2q - 1)).
 //! Laws        tests/built_preconditioners.rs.
 //! Reference   Z. Frangella, J. A. Tropp, M. Udell, SIAM J. Matrix Anal. Appl. 44 (2023) 718-752,
 //!             doi 10.1137/21M1466244, arXiv:2110.02820; J. Kuczyński, H. Woźniakowski, SIAM J. Matrix Anal. Appl. 13
@@ -67,8 +67,8 @@ impl<T: Scalar> Nystrom<T> {
     /// From a sketch of min(`budget.products`, n) columns.
     ///
     /// # Errors
-    /// [`Error::InvalidParameter`] for the budget, [`Error::NotPositiveDefinite`] where C is indefinite beyond rounding,
-    /// [`Error::NotFinite`], those of the operator.
+    /// [`Error::InvalidParameter`] for the budget, [`Error::NotPositiveDefinite`] where C is indefinite beyond
+    /// rounding, [`Error::NotFinite`], those of the operator.
     pub fn new(ctx: &Ctx<T>, c: &(impl SelfAdjoint<T> + ?Sized), lambda: Damping<T>, budget: Budget) -> Result<Self> {
         let mut sketch = Sketch::new(c.dim(), budget)?;
         sketch.grow(ctx, c, budget.products)?;

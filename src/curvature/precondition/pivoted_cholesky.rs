@@ -4,12 +4,13 @@
 //! C ≈ F Fᵀ,   column t:  p = argmax d,  g = C e_p - F F_pᵀ,  f_t = g / √g_p,  d -= f_t²      (d starts as diag C)
 //! M = F Fᵀ + λI,   κ(M⁻¹(C + λI)) <= 1 + tr(C - F Fᵀ)/λ
 //! ```
-//! For a positive semidefinite C the trace of the error, Σ d, is known at every step and bounds its norm: the bound on κ
-//! holds without probability. C of rank at most k is met exactly, to rounding.
+//! For a positive semidefinite C the trace of the error, Σ d, is known at every step and bounds its norm: the bound on
+//! κ holds without probability. C of rank at most k is met exactly, to rounding.
 //!
 //! Cost        a product a column, one after the other, 2nk² flops; 8nk² and 9k³ once for the eigenvectors of F Fᵀ;
 //!             8nkm flops for m columns; nk numbers. A new λ is free.
-//! Deviations  M⁻¹ is applied through the eigenvectors of F Fᵀ, not by the Woodbury identity, which cancels where λ is small.
+//! Deviations  M⁻¹ is applied through the eigenvectors of F Fᵀ, not by the Woodbury identity, which cancels where λ is
+//!             small.
 //! Laws        tests/built_preconditioners.rs.
 //! Reference   H. Harbrecht, M. Peters, R. Schneider, Appl. Numer. Math. 62 (2012) 428-440,
 //!             doi 10.1016/j.apnum.2011.10.001.
@@ -47,8 +48,8 @@ impl<T: Scalar> PivotedCholesky<T> {
     /// At most `rank` columns; fewer where what is left is rounding.
     ///
     /// # Errors
-    /// [`Error::NotPositiveDefinite`] naming a diagonal entry that is negative beyond rounding, [`Error::NotFinite`], those
-    /// of the operator.
+    /// [`Error::NotPositiveDefinite`] naming a diagonal entry that is negative beyond rounding, [`Error::NotFinite`],
+    /// those of the operator.
     pub fn new(ctx: &Ctx<T>, c: &(impl HasDiagonal<T> + ?Sized), lambda: Damping<T>, rank: usize) -> Result<Self> {
         let n = c.dim();
         let mut left = vec![T::ZERO; n];

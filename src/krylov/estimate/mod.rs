@@ -9,8 +9,8 @@
 //! | [`xtrace`] | tr A | rank A is below s/2 | s^-1, less where the spectrum decays |
 //! | [`log_determinant_estimate`], [`spectral_sum`] | tr f(A) | A = cI | probes^-1/2, and a quadrature error |
 //!
-//! Every estimator takes a [`Budget`]: how many products may be spent, in what blocks, from what seed. Probe i is stream
-//! (seed, i) of [`Draws`], so equal seeds give equal estimates, and the block size changes nothing but rounding.
+//! Every estimator takes a [`Budget`]: how many products may be spent, in what blocks, from what seed. Probe i is
+//! stream (seed, i) of [`Draws`], so equal seeds give equal estimates, and the block size changes nothing but rounding.
 //!
 //! Laws        tests/estimators.rs (exact cases; unbiased, with honest standard errors, by distribution-free bounds).
 

@@ -3,9 +3,9 @@
 //! ```text
 //! tr f(A) = E vᵀf(A)v ≈ n/m Σ_i Σ_j τ_ij² f(θ_ij),     v_i Rademacher, ‖v_i‖² = n
 //! ```
-//! θ_ij, τ_ij² are the Ritz values and weights of k Lanczos steps from v_i. Two errors add up: that of the sample, which
-//! the standard error reports, Var[vᵀf(A)v] = 2 (‖f(A)‖_F² - Σ f(A)_ii²); and that of the Gauss quadrature, which it
-//! does not, at most 4n M ρ^-2k / (ρ² - 1) for an f bounded by M in the Bernstein ellipse of parameter ρ around the
+//! θ_ij, τ_ij² are the Ritz values and weights of k Lanczos steps from v_i. Two errors add up: that of the sample,
+//! which the standard error reports, Var[vᵀf(A)v] = 2 (‖f(A)‖_F² - Σ f(A)_ii²); and that of the Gauss quadrature, which
+//! it does not, at most 4n M ρ^-2k / (ρ² - 1) for an f bounded by M in the Bernstein ellipse of parameter ρ around the
 //! spectrum. For log(θ + λ), all of whose even derivatives are negative, the quadrature is never too low. It is exact
 //! where k reaches the number of distinct eigenvalues; for A = cI the whole estimate is exact.
 //!
