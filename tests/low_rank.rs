@@ -9,6 +9,7 @@ use pullback::curvature::{
     AnyCurvature, BlockDiagonal, Dense, HasFrobeniusNorm, HasInverseSquareRoot, HasLogDeterminant, HasSquareRoot,
     HasTrace, LowRank, Recovery, SolvePath, sample_normal, woodbury_crossover,
 };
+use pullback::factor::SymEigen;
 use pullback::linop::TransposeOperator;
 use pullback::testing::{contexts, tolerance};
 use pullback::{Ctx, Curvature, DampedSolver, Error, LinearOperator, Mat, Scalar};
@@ -112,6 +113,31 @@ fn agrees_with_dense<T: Scalar>() {
     }
 }
 
+/// b along the largest direction of U: x is κ times smaller than b/λ, and the cancellation costs no more than is said.
+fn a_right_hand_side_in_the_range<T: Scalar>() {
+    let (n, k) = (40, 6);
+    // κ while κ^(3/2) leaves digits; singular values from 1 to √κ, λ = 1
+    for exponent in [0.125, 0.25, 0.375] {
+        let kappa = T::EPS.f64().powf(-exponent);
+        let q = SymEigen::new(&Ctx::reference(), random::<f64>(n, n, 43)).unwrap().vectors().to_owned();
+        let singular = |j: usize| kappa.powf(0.5 * j as f64 / (k - 1) as f64);
+        let u = Mat::from_fn(n, k, |i, j| T::of(q[(i, j)] * singular(j)));
+        let b = Mat::from_fn(n, 1, |i, _| T::of(q[(i, k - 1)]));
+        let wide = Ctx::<f64>::reference();
+        let matrix = formed(&vec![T::ZERO; n], &u);
+        let dense = Dense::new(matrix).unwrap().damped(&wide, damping(1.0)).unwrap();
+        let mut want = Mat::zeros(n, 1);
+        dense.solve(&wide, b.cast().as_ref(), want.as_mut()).unwrap();
+        for ctx in contexts::<T>() {
+            let solver = LowRank::from_factor(u.clone()).unwrap().damped(&ctx, damping(1.0)).unwrap();
+            let mut x = Mat::zeros(n, 1);
+            solver.solve(&ctx, b.as_ref(), x.as_mut()).unwrap();
+            let (error, limit) = (distance(&x, &want) / norm(&want), tolerance::<T>(n, kappa.powf(1.5)));
+            assert!(error <= limit, "kappa {kappa:e} on {}: {error:e}, limit {limit:e}", ctx.backend().name());
+        }
+    }
+}
+
 /// Scaling by 2^e: of U by 2^e, of D and λ by 2^2e.
 fn equivariant_under_scales<T: Scalar>() {
     let largest = if T::NAME == "f32" { 50 } else { 400 };
@@ -143,7 +169,7 @@ macro_rules! for_both {
         }
     };
 }
-for_both!(laws, capabilities, agrees_with_dense, equivariant_under_scales);
+for_both!(laws, capabilities, agrees_with_dense, a_right_hand_side_in_the_range, equivariant_under_scales);
 
 #[test]
 fn it_is_a_block_like_any_other() {

@@ -11,7 +11,7 @@ use curvature_support::*;
 use pullback::curvature::{
     AnyCurvature, BlockDiagonal, Definiteness, Dense, DenseJacobian, DirectPath, DirectSampleSpace, Fidelity,
     HasFrobeniusNorm, HasInverseSquareRoot, HasLogDeterminant, HasSquareRoot, HasTrace, JacobianSource, JvpVjp,
-    Recovery, RowChunks, SampleSpace, SampleSpaceOptions, SampleSpacePath, SolveReport,
+    MatrixFree, Recovery, RowChunks, SampleSpace, SampleSpaceOptions, SampleSpacePath, SolveReport,
 };
 use pullback::krylov::{CgOptions, CgStop};
 use pullback::testing::{contexts, tolerance};
@@ -274,6 +274,32 @@ fn it_is_a_block_and_can_be_erased() {
     conforms(&Claim::exact("blocks", assembled(&[matrix.clone(), matrix])), &blocks);
 }
 
+/// The exact inverse leaves conjugate gradient one step; the one of another λ leaves it fewer than it takes alone.
+#[test]
+fn direct_solvers_precondition() {
+    let j = std::sync::Arc::new(DenseJacobian::new(random::<f64>(12, 30, 83)).unwrap());
+    let b = random::<f64>(30, 1, 84);
+    let lambda = damping::<f64>(1e-3);
+    for ctx in contexts::<f64>() {
+        let space = SampleSpace::new(j.clone());
+        let iterations = |preconditioner: Option<f64>| {
+            let mut free = MatrixFree::new(space.clone(), Definiteness::PositiveSemidefinite);
+            if let Some(other) = preconditioner {
+                let inverse = space.direct(&ctx, damping(other), DirectPath::Kernel).unwrap();
+                free = free.with_preconditioner(std::sync::Arc::new(inverse)).unwrap();
+            }
+            let mut x = Mat::zeros(30, 1);
+            match free.damped(&ctx, lambda).unwrap().solve(&ctx, b.as_ref(), x.as_mut()).unwrap() {
+                SolveReport::Iterative { iterations, stop: CgStop::Converged, .. } => iterations,
+                other => panic!("{other:?}"),
+            }
+        };
+        assert_eq!(iterations(Some(1e-3)), 1);
+        let (near, alone) = (iterations(Some(2e-3)), iterations(None));
+        assert!(near < alone, "{near} iterations with a near inverse, {alone} without");
+    }
+}
+
 /// At most two chunks at once, and as many makings as the table says.
 #[test]
 fn chunks_are_never_all_held() {
@@ -298,6 +324,9 @@ fn chunks_are_never_all_held() {
         // 2 chunks of 6 x 500 and what the kernels of a backend pack, below N P = 30000 numbers
         assert!(ctx.high_water() < 8 * n * p / 2, "{} bytes of scratch", ctx.high_water());
         assert_eq!(count(&|| drop(j.gram(&ctx).unwrap())), c);
+        // one decomposition for every λ: J is not looked at again
+        let spectrum = SampleSpace::new(&j).spectrum(&ctx, DirectPath::Kernel).unwrap();
+        assert_eq!(count(&|| [0.1, 1.0, 10.0].iter().for_each(|&l| drop(spectrum.damped(damping(l)).unwrap()))), 0);
         let (x, mut y) = (Mat::zeros(p, 3), Mat::zeros(n, 3));
         assert_eq!(count(&|| j.apply(&ctx, x.as_ref(), Mat::zeros(n, 3).as_mut()).unwrap()), c);
         j.apply(&ctx, x.as_ref(), y.as_mut()).unwrap();

@@ -12,10 +12,11 @@
 //! Cost        build n k² + k³/3 flops, a solve 4nk + 2k², log det free; n(k + 1) + 2k² numbers. A dense Cholesky is
 //!             n³/3 and 2n²: [`woodbury_crossover`].
 //! Deviations  M ⪰ I, so its Cholesky can only fail by overflow; no recovery is needed.
-//! Accuracy    I - V M⁻¹Vᵀ subtracts numbers of the size of b/λ to leave b/(‖U‖² + λ): the relative error grows like
-//!             ε κ, κ = 1 + ‖V‖² <= 1 + ‖U‖²/λ, and the residual may lose more where κ is not small beside 1/√ε. For
-//!             ‖U‖²/λ beyond 1/√ε hold the matrix densely, or refine.
-//! Laws        tests/low_rank.rs (against the dense solve up to κ = 1/√ε, log det, root).
+//! Accuracy    with κ = 1 + ‖V‖² <= 1 + ‖U‖²/λ the error is ε κ^½ ‖b‖/λ at worst, from M, which squares V. Beside a
+//!             solution of the size of b/λ, as for most b, that is what any solver loses or less; but for b in the
+//!             range of U, where x is as small as b/(κ λ), I - V M⁻¹Vᵀ cancels and the relative error is ε κ^(3/2).
+//!             Beyond ‖U‖²/λ = 1/√ε hold the matrix densely, or refine.
+//! Laws        tests/low_rank.rs (against the dense solve up to κ = 1/√ε, b in the range of U, log det, root).
 //! Reference   G. H. Golub, C. F. Van Loan, Matrix Computations, 4th ed., section 2.1.4; W. W. Hager, Updating the
 //!             inverse of a matrix, SIAM Review 31 (1989) 221-239, doi 10.1137/1031049.
 

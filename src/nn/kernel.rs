@@ -110,7 +110,7 @@ impl<T: Scalar> Mlp<T> {
         let (outputs, cases) = (self.outputs(), batch.cases());
         let weight = T::of(self.weight(cases));
         self.backpropagate_directions(ctx, theta, batch, ws, &mut |l, input, delta| {
-            let mut squares = squared(ctx, input);
+            let squares = squared(ctx, input);
             let mut energy: Scratch<'_, T> = ctx.scratch(delta.nrows(), cases);
             energy.as_mut_slice().fill(T::ZERO);
             for (j, delta) in delta.cols().enumerate() {
@@ -118,7 +118,7 @@ impl<T: Scalar> Mlp<T> {
                 energy.col_mut(j / outputs).iter_mut().zip(delta).for_each(|(e, &d)| *e += d * d);
             }
             let block = self.layout().blocks()[l].view_mut(out)?;
-            ctx.gemm(weight, energy.as_ref(), Op::No, squares.as_mut().rb(), Op::Transpose, T::ZERO, block)
+            ctx.gemm(weight, energy.as_ref(), Op::No, squares.as_ref(), Op::Transpose, T::ZERO, block)
         })
     }
 }

@@ -11,8 +11,9 @@
 //! ```
 //! Cost        primal: JᵀJ, P³/3, and 2P² a solve. Kernel: K, N³/3, and 2N² and two products a solve (one for
 //!             `solve_residual`). Eigenvalues: 9n³ in place of n³/3, then every λ is free. P² or N² numbers.
-//! Accuracy    the kernel form of a general g subtracts numbers of the size of g/λ: a relative error of ε ‖J‖²/λ, and
-//!             more where ‖J‖²/λ nears 1/√ε. `solve_residual` has no such difference.
+//! Accuracy    the kernel form of a general g has the cancellation of Woodbury's identity: with κ = 1 + ‖J‖²/λ an
+//!             error of ε κ^½ ‖g‖/λ at worst, ε κ^(3/2) relative for a g in the range of Jᵀ. For such a g = Jᵀr
+//!             `solve_residual` has no difference of large numbers.
 //! Deviations  a Cholesky factorization that rounding defeats (λ below ε‖J‖²) is replaced by an eigendecomposition with
 //!             negative eigenvalues raised to 0, and reported as [`Recovery::ClippedSpectrum`].
 //! Laws        tests/sample_space.rs, tests/sample_space_choice.rs (recovery), tests/sample_space_allocations.rs.
