@@ -151,8 +151,11 @@ fn one_krylov_space<T: Scalar>() {
             let mut separate = Mat::zeros(n, 3);
             c.damped(&ctx, damping(1e-2)).unwrap().solve(&ctx, b.as_ref(), separate.as_mut()).unwrap();
             let alone = products.products.load(Ordering::Relaxed);
-            // sums in another order may cost a step or two
-            assert!(most <= alone + 2, "{most} iterations for all, {alone} products for the smallest alone");
+            // sums in another order may cost a few steps
+            assert!(
+                most <= alone + alone / 10 + 2,
+                "{most} iterations for all, {alone} products for the smallest alone"
+            );
         }
     }
 }

@@ -141,6 +141,16 @@ impl<T: Scalar> DampingSweep<T> for DenseSweep<T> {
 }
 
 /// A diagonal needs nothing but itself.
+///
+/// ```
+/// use pullback::curvature::{DampingSweep, Diagonal, HasDampingSweep};
+/// use pullback::{Ctx, Damping, Mat};
+/// let (ctx, c) = (Ctx::<f64>::default(), Diagonal::new(vec![1.0])?);
+/// let mut x = [Mat::zeros(1, 1)];
+/// c.sweep(&ctx)?.solve_sweep(&ctx, Mat::identity(1).as_ref(), &[Damping::try_from(3.0)?], &mut x)?;
+/// assert_eq!(x[0][(0, 0)], 0.25);
+/// # Ok::<(), pullback::Error>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct DiagonalSweep<'a, T>(&'a Diagonal<T>);
 
@@ -180,6 +190,17 @@ impl<T: Scalar> DampingSweep<T> for DiagonalSweep<'_, T> {
 }
 
 /// The two eigendecompositions of a Kronecker product, for either damping.
+///
+/// ```
+/// use pullback::curvature::{DampingSweep, HasDampingSweep, Kronecker, KroneckerDamping};
+/// use pullback::{Ctx, Damping, Mat};
+/// let ctx = Ctx::<f64>::default();
+/// let c = Kronecker::new(Mat::from_diagonal(&[2.0]), Mat::from_diagonal(&[3.0]), KroneckerDamping::Exact)?;
+/// let (lambdas, mut x) = ([Damping::try_from(2.0)?, Damping::try_from(4.0)?], [Mat::zeros(1, 1), Mat::zeros(1, 1)]);
+/// c.sweep(&ctx)?.solve_sweep(&ctx, Mat::identity(1).as_ref(), &lambdas, &mut x)?;
+/// assert!((x[0][(0, 0)] - 0.125).abs() < 1e-15 && (x[1][(0, 0)] - 0.1).abs() < 1e-15);
+/// # Ok::<(), pullback::Error>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct KroneckerSweep<T> {
     eigen: KroneckerEigen<T>,
@@ -237,6 +258,17 @@ impl<T: Scalar> DampingSweep<T> for KroneckerSweep<T> {
 }
 
 /// The sweeps of the blocks.
+///
+/// ```
+/// use pullback::curvature::{BlockDiagonal, DampingSweep, Diagonal, HasDampingSweep};
+/// use pullback::{Ctx, Damping, Mat};
+/// let ctx = Ctx::<f64>::default();
+/// let c = BlockDiagonal::new(vec![Diagonal::new(vec![1.0])?, Diagonal::new(vec![0.0])?]);
+/// let (b, mut x) = (Mat::from_fn(2, 1, |_, _| 6.0), [Mat::zeros(2, 1)]);
+/// c.sweep(&ctx)?.solve_sweep(&ctx, b.as_ref(), &[Damping::try_from(2.0)?], &mut x)?;
+/// assert_eq!(x[0].as_slice(), [2.0, 3.0]);
+/// # Ok::<(), pullback::Error>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct BlockSweep<S> {
     blocks: Vec<S>,
