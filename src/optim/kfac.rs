@@ -16,8 +16,8 @@
 //! Laws        tests/kfac.rs, tests/kfac_exactness.rs, tests/invariance.rs, tests/descent.rs.
 //! Reference   J. Martens, R. Grosse, ICML 2015, arXiv:1503.05671, algorithm 2; chapter Algorithm 1.
 
+use super::kfac_blocks::EitherPreconditioner;
 use super::kfac_options::{GammaRule, KfacOptions, Rejection, StepRule};
-use super::structure::StructuredPreconditioner;
 use super::{
     IterateAverage, KfacPreconditioner, LayeredObjective, LevenbergMarquardt, ModelDamping, Optimizer, Passes,
     QuadraticModel, StepReport, SubspaceStep, TridiagonalPreconditioner, dot, finite_loss,
@@ -43,7 +43,7 @@ pub struct Kfac<T, W> {
 /// What exists from the first step on.
 #[derive(Debug)]
 struct State<T, W> {
-    preconditioner: StructuredPreconditioner<T>,
+    preconditioner: EitherPreconditioner<T>,
     workspace: W,
     gradient: Vec<T>,
     direction: Vec<T>,
@@ -76,19 +76,19 @@ impl<T: Scalar, W> Kfac<T, W> {
         self.rule.lambda()
     }
 
-    /// The block-diagonal preconditioner; `None` before the first step, or where the structure is another.
+    /// The block-diagonal preconditioner; `None` before the first step, or where the blocks are others.
     pub fn preconditioner(&self) -> Option<&KfacPreconditioner<T>> {
         match &self.state.as_ref()?.preconditioner {
-            StructuredPreconditioner::Diagonal(preconditioner) => Some(preconditioner),
-            StructuredPreconditioner::Tridiagonal(_) => None,
+            EitherPreconditioner::Diagonal(preconditioner) => Some(preconditioner),
+            EitherPreconditioner::Tridiagonal(_) => None,
         }
     }
 
-    /// The block-tridiagonal preconditioner; `None` before the first step, or where the structure is another.
+    /// The block-tridiagonal preconditioner; `None` before the first step, or where the blocks are others.
     pub fn tridiagonal_preconditioner(&self) -> Option<&TridiagonalPreconditioner<T>> {
         match &self.state.as_ref()?.preconditioner {
-            StructuredPreconditioner::Tridiagonal(preconditioner) => Some(preconditioner),
-            StructuredPreconditioner::Diagonal(_) => None,
+            EitherPreconditioner::Tridiagonal(preconditioner) => Some(preconditioner),
+            EitherPreconditioner::Diagonal(_) => None,
         }
     }
 
@@ -109,7 +109,7 @@ impl<T: Scalar, W> Kfac<T, W> {
             return check_len("theta of an optimizer in use", state.update.len(), n);
         }
         self.state = Some(State {
-            preconditioner: StructuredPreconditioner::new(objective.layout(), &self.options),
+            preconditioner: EitherPreconditioner::new(objective.layout(), &self.options),
             workspace: objective.workspace(),
             gradient: vec![T::ZERO; n],
             direction: vec![T::ZERO; n],

@@ -1,6 +1,6 @@
 //! Options of [`Kfac`](super::Kfac), each a value with the default of the paper's code where it has one.
 
-use super::{FisherKind, KfacStructure, ModelDamping};
+use super::{FisherKind, KfacBlocks, ModelDamping};
 use crate::curvature::{KroneckerDamping, PiRule};
 use crate::error::{Error, Result};
 use crate::scalar::Scalar;
@@ -81,7 +81,7 @@ pub struct KfacOptions<T> {
     /// How γ follows.
     pub gamma: GammaRule,
     /// Which blocks the preconditioner has.
-    pub structure: KfacStructure,
+    pub blocks: KfacBlocks,
     /// Exact or factored damping of the blocks.
     pub damping: KroneckerDamping<T>,
     /// Which second moments of output gradients.
@@ -119,7 +119,7 @@ impl<T: Scalar> Default for KfacOptions<T> {
                 model: ModelDamping::Included,
             }),
             gamma: GammaRule::FollowLambda,
-            structure: KfacStructure::BlockDiagonal,
+            blocks: KfacBlocks::Diagonal,
             damping: KroneckerDamping::Factored { pi: PiRule::Trace },
             fisher: FisherKind::MonteCarlo,
             decay: Decay::DEFAULT,
@@ -145,7 +145,7 @@ impl<T: Scalar> KfacOptions<T> {
         let interval = |name, steps: u64| {
             if steps > 0 { Ok(()) } else { Err(Error::invalid(name, "must be at least 1 step")) }
         };
-        self.structure.check(&self.damping)?;
+        self.blocks.check(&self.damping)?;
         interval("statistics_interval", self.statistics_interval)?;
         interval("refresh_interval", self.refresh_interval)?;
         if self.statistics_cases == Some(0) {

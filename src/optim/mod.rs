@@ -10,6 +10,7 @@ mod adam;
 mod averaging;
 pub mod costs;
 mod kfac;
+mod kfac_blocks;
 mod kfac_options;
 mod levenberg_marquardt;
 mod objective;
@@ -17,12 +18,12 @@ mod preconditioner;
 mod quadratic_model;
 mod report;
 mod sgd;
-mod structure;
 mod tridiagonal;
 
 pub use adam::Adam;
 pub use averaging::IterateAverage;
 pub use kfac::Kfac;
+pub use kfac_blocks::KfacBlocks;
 pub use kfac_options::{DampingAdaptation, GammaRule, KfacOptions, Rejection, StepRule};
 pub use levenberg_marquardt::{LevenbergMarquardt, ModelDamping};
 pub use objective::{CaptureSink, FisherKind, LayeredObjective, Objective, ParamBlock, ParamLayout};
@@ -30,7 +31,6 @@ pub use preconditioner::{KfacPreconditioner, PreconditionerOptions, RefreshRepor
 pub use quadratic_model::{QuadraticModel, SubspaceStep};
 pub use report::{Passes, StepReport};
 pub use sgd::{MomentumKind, Sgd};
-pub use structure::KfacStructure;
 pub use tridiagonal::{TridiagonalOptions, TridiagonalPreconditioner};
 
 use crate::backend::{Ctx, check};

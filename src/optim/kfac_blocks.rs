@@ -1,4 +1,4 @@
-//! [`KfacStructure`]: which blocks K-FAC's preconditioner has, and the preconditioner of either structure behind one type.
+//! [`KfacBlocks`]: which blocks K-FAC's preconditioner has, and the preconditioner of either kind behind one type.
 
 use super::{
     CaptureSink, KfacOptions, KfacPreconditioner, ParamLayout, PreconditionerOptions, RefreshReport,
@@ -13,51 +13,51 @@ use crate::scalar::Scalar;
 ///
 /// ```
 /// use pullback::curvature::KroneckerDamping;
-/// use pullback::optim::{Kfac, KfacOptions, KfacStructure};
-/// let options = KfacOptions::<f64> { structure: KfacStructure::BlockTridiagonal, ..KfacOptions::default() };
+/// use pullback::optim::{Kfac, KfacOptions, KfacBlocks};
+/// let options = KfacOptions::<f64> { blocks: KfacBlocks::Tridiagonal, ..KfacOptions::default() };
 /// assert!(Kfac::<f64, ()>::new(options).is_ok());
 /// let exact = KfacOptions { damping: KroneckerDamping::Exact, ..options }; // has no such inverse
 /// assert!(Kfac::<f64, ()>::new(exact).is_err());
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum KfacStructure {
+pub enum KfacBlocks {
     /// One block a layer: layers are independent.
     #[default]
-    BlockDiagonal,
+    Diagonal,
     /// Blocks of neighbouring layers too; needs factored damping and an objective whose layers form a chain and which
     /// sends cross moments ([`CaptureSink::cross_gradients`]).
-    BlockTridiagonal,
+    Tridiagonal,
 }
 
-impl KfacStructure {
-    /// `Ok` where the structure can be damped in this way.
+impl KfacBlocks {
+    /// `Ok` where these blocks can be damped in this way.
     pub(super) fn check<T: Scalar>(self, damping: &KroneckerDamping<T>) -> Result<()> {
         match (self, damping) {
-            (KfacStructure::BlockTridiagonal, KroneckerDamping::Exact) => {
-                Err(Error::invalid("structure", "the block-tridiagonal inverse needs factored damping"))
+            (KfacBlocks::Tridiagonal, KroneckerDamping::Exact) => {
+                Err(Error::invalid("blocks", "the block-tridiagonal inverse needs factored damping"))
             }
             _ => Ok(()),
         }
     }
 }
 
-/// A K-FAC preconditioner of either structure.
+/// A K-FAC preconditioner of either kind.
 #[derive(Debug)]
-pub(super) enum StructuredPreconditioner<T> {
+pub(super) enum EitherPreconditioner<T> {
     Diagonal(KfacPreconditioner<T>),
     Tridiagonal(TridiagonalPreconditioner<T>),
 }
 
-use StructuredPreconditioner::{Diagonal, Tridiagonal};
+use EitherPreconditioner::{Diagonal, Tridiagonal};
 
-impl<T: Scalar> StructuredPreconditioner<T> {
+impl<T: Scalar> EitherPreconditioner<T> {
     pub(super) fn new(layout: &ParamLayout, options: &KfacOptions<T>) -> Self {
-        let &KfacOptions { structure, decay, damping, tolerated_failures, .. } = options;
-        match (structure, damping) {
-            (KfacStructure::BlockTridiagonal, KroneckerDamping::Factored { pi }) => Tridiagonal(
+        let &KfacOptions { blocks, decay, damping, tolerated_failures, .. } = options;
+        match (blocks, damping) {
+            (KfacBlocks::Tridiagonal, KroneckerDamping::Factored { pi }) => Tridiagonal(
                 TridiagonalPreconditioner::new(layout, TridiagonalOptions { decay, pi, tolerated_failures }),
             ),
-            // a tridiagonal structure with exact damping was refused with the options
+            // tridiagonal blocks with exact damping was refused with the options
             _ => {
                 Diagonal(KfacPreconditioner::new(layout, PreconditionerOptions { decay, damping, tolerated_failures }))
             }
