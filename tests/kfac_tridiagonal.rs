@@ -16,7 +16,7 @@ use pullback::curvature::{BlockTridiagonal, KroneckerDamping, PiRule};
 use pullback::factor::Cholesky;
 use pullback::nn::{Activation, Loss, Mlp, Reduction, Workspace};
 use pullback::optim::{
-    CaptureSink, FisherKind, Kfac, KfacOptions, LayerCoupling, LayeredObjective, Objective, Optimizer, ParamLayout,
+    CaptureSink, FisherKind, Kfac, KfacBlocks, KfacOptions, LayeredObjective, Objective, Optimizer, ParamLayout,
     Rejection, StepRule, TridiagonalOptions, TridiagonalPreconditioner,
 };
 use pullback::stats::{CrossFactors, Decay};
@@ -241,12 +241,8 @@ fn misuse_is_a_typed_error() {
     named(kfac.activations(&ctx, 3, a.as_ref(), 1.0), "layer");
     // two layers have one neighbourhood less than layers
     named(kfac.cross_activations(&ctx, 2, a.as_ref(), next.as_ref(), 1.0), "layer");
-    let exact = KfacOptions {
-        coupling: LayerCoupling::BlockTridiagonal,
-        damping: KroneckerDamping::Exact,
-        ..Default::default()
-    };
-    named(Kfac::<f64, Workspace<f64>>::new(exact).map(|_| ()), "coupling");
+    let exact = KfacOptions { blocks: KfacBlocks::Tridiagonal, damping: KroneckerDamping::Exact, ..Default::default() };
+    named(Kfac::<f64, Workspace<f64>>::new(exact).map(|_| ()), "blocks");
 }
 
 /// Keeps what a capture sends, and checks each cross call against the plain calls before it.
@@ -351,11 +347,10 @@ fn autoencoder(seed: u64) -> Problem {
     p
 }
 
-fn trained(coupling: LayerCoupling, step: StepRule, seed: u64, steps: usize) -> (f64, f64, Optim) {
+fn trained(blocks: KfacBlocks, step: StepRule, seed: u64, steps: usize) -> (f64, f64, Optim) {
     let (ctx, mut p) = (Ctx::default(), autoencoder(seed));
     let before = p.net.loss(&ctx, &p.theta, &p.batch).unwrap();
-    let options =
-        KfacOptions { lambda: 0.1, coupling, step, rejection: Rejection::EveryStep, ..KfacOptions::default() };
+    let options = KfacOptions { lambda: 0.1, blocks, step, rejection: Rejection::EveryStep, ..KfacOptions::default() };
     let mut kfac: Optim = Kfac::new(options).unwrap();
     for _ in 0..steps {
         kfac.step(&ctx, &p.net, &mut p.theta, &p.batch).unwrap();
@@ -369,8 +364,8 @@ fn it_reduces_the_loss_of_an_autoencoder_faster_a_step_than_the_block_diagonal_f
     const STEPS: usize = 80;
     let mut ratios = Vec::new();
     for seed in 0..5 {
-        let (before, chain, kfac) = trained(LayerCoupling::BlockTridiagonal, step, seed, STEPS);
-        let (_, blocks, other) = trained(LayerCoupling::BlockDiagonal, step, seed, STEPS);
+        let (before, chain, kfac) = trained(KfacBlocks::Tridiagonal, step, seed, STEPS);
+        let (_, blocks, other) = trained(KfacBlocks::Diagonal, step, seed, STEPS);
         assert!(chain < 0.02 * before, "seed {seed}: {before} became {chain}");
         assert!(kfac.preconditioner().is_none() && kfac.tridiagonal_preconditioner().is_some());
         assert!(other.preconditioner().is_some() && other.tridiagonal_preconditioner().is_none());
@@ -397,9 +392,8 @@ fn it_trains_in_single_precision_without_a_failed_refresh() {
     let batch = net.batch(data.as_ref(), data.as_ref()).unwrap();
     let mut theta: Vec<f32> = p.theta.iter().map(|&w| w as f32).collect();
     let before = net.loss(&ctx, &theta, &batch).unwrap();
-    let coupling = LayerCoupling::BlockTridiagonal;
-    let mut kfac =
-        Kfac::<f32, Workspace<f32>>::new(KfacOptions { lambda: 0.1, coupling, ..Default::default() }).unwrap();
+    let blocks = KfacBlocks::Tridiagonal;
+    let mut kfac = Kfac::<f32, Workspace<f32>>::new(KfacOptions { lambda: 0.1, blocks, ..Default::default() }).unwrap();
     for step in 0..80 {
         let report = kfac.step(&ctx, &net, &mut theta, &batch).unwrap();
         assert_eq!(report.failed_refreshes, 0, "step {step}");
@@ -415,7 +409,7 @@ fn a_step_is_the_dense_solve_with_the_captured_chain() {
     let start = p.theta.clone();
     let options = KfacOptions {
         lambda: 0.3,
-        coupling: LayerCoupling::BlockTridiagonal,
+        blocks: KfacBlocks::Tridiagonal,
         damping: FACTORED,
         adaptation: None,
         fisher: FisherKind::Exact,
@@ -438,14 +432,14 @@ fn a_step_is_the_dense_solve_with_the_captured_chain() {
     let error = distance(&moved, &want);
     assert!(error <= tolerance::<f64>(start.len(), kappa) * norm(&want), "{error:e}");
     // what the cross moments contribute is real: the block-diagonal step is another
-    let blocks = KfacOptions { coupling: LayerCoupling::BlockDiagonal, ..options };
+    let alone = KfacOptions { blocks: KfacBlocks::Diagonal, ..options };
     let mut theta = start.clone();
-    Kfac::new(blocks).unwrap().step(&ctx, &p.net, &mut theta, &p.batch).unwrap();
+    Kfac::new(alone).unwrap().step(&ctx, &p.net, &mut theta, &p.batch).unwrap();
     let other = Mat::from_fn(start.len(), 1, |i, _| theta[i] - start[i]);
     assert!(distance(&other, &want) > 1e-2 * norm(&want));
 }
 
-/// A network of one layer has no neighbours: both structures take the same steps.
+/// A network of one layer has no neighbours: both forms take the same steps.
 #[test]
 fn one_layer_trains_as_the_block_diagonal_form_does() {
     let spec = Spec {
@@ -455,15 +449,15 @@ fn one_layer_trains_as_the_block_diagonal_form_does() {
         reduction: Reduction::Mean,
         cases: 40,
     };
-    let run = |coupling| {
+    let run = |blocks| {
         let (ctx, mut p) = (Ctx::default(), problem(&spec, 3));
-        let mut kfac: Optim = Kfac::new(KfacOptions { coupling, ..KfacOptions::default() }).unwrap();
+        let mut kfac: Optim = Kfac::new(KfacOptions { blocks, ..KfacOptions::default() }).unwrap();
         for _ in 0..10 {
             kfac.step(&ctx, &p.net, &mut p.theta, &p.batch).unwrap();
         }
         Mat::from_vec(p.theta, 15, 1).unwrap()
     };
-    let (chain, blocks) = (run(LayerCoupling::BlockTridiagonal), run(LayerCoupling::BlockDiagonal));
+    let (chain, blocks) = (run(KfacBlocks::Tridiagonal), run(KfacBlocks::Diagonal));
     let error = distance(&chain, &blocks);
     // ten steps that pass differences of rounding on
     assert!(error <= tolerance::<f64>(15 * 10, 100.0) * norm(&blocks), "{error:e}");

@@ -69,7 +69,8 @@ fn cases_of<T: Scalar>(na: usize, nb: usize, kappa: f64, all: &mut Vec<Pair<T>>)
         times_scalar(&m, if size > 0.0 { 0.9 / kappa / size } else { 0.0 })
     };
     let mut push = |what: &str, c: Mat<T>, d: Mat<T>| {
-        for e in [0, -40, 40] {
+        let scales: &[i32] = if na * nb < 64 { &[0, -40, 40] } else { &[0] };
+        for &e in scales {
             let scaled = |m: &Mat<T>| gallery::scaled(m, e);
             all.push(Pair {
                 name: format!("{what} C and D, orders {na} and {nb}, κ {kappa:e}, scale 2^{e}, {}", T::NAME),

@@ -16,9 +16,9 @@
 //! Laws        tests/kfac.rs, tests/kfac_exactness.rs, tests/invariance.rs, tests/descent.rs.
 //! Reference   J. Martens, R. Grosse, ICML 2015, arXiv:1503.05671, algorithm 2; chapter Algorithm 1.
 
+use super::kfac_blocks::EitherPreconditioner;
 use super::kfac_options::{GammaRule, KfacOptions, Rejection, StepRule};
 use super::kfac_state::State;
-use super::structure::StructuredPreconditioner;
 use super::{
     IterateAverage, KfacPreconditioner, LayerStructure, LayeredObjective, LevenbergMarquardt, ModelDamping, Optimizer,
     QuadraticModel, StepReport, SubspaceStep, TridiagonalPreconditioner, dot, finite_loss,
@@ -65,7 +65,7 @@ impl<T: Scalar, W> Kfac<T, W> {
     /// As [`Kfac::new`]; whether the structures fit the layers is known at the first step.
     pub fn with_structures(options: KfacOptions<T>, structures: Vec<LayerStructure>) -> Result<Self> {
         for &structure in &structures {
-            options.coupling.check(&KfacOptions { structure, ..options })?;
+            options.blocks.check(&KfacOptions { structure, ..options })?;
             structure.check_fisher(options.fisher)?;
         }
         Ok(Self { structures: Some(structures), ..Self::new(options)? })
@@ -76,19 +76,19 @@ impl<T: Scalar, W> Kfac<T, W> {
         self.rule.lambda()
     }
 
-    /// The block-diagonal preconditioner; `None` before the first step, or where the structure is another.
+    /// The block-diagonal preconditioner; `None` before the first step, or where the blocks are others.
     pub fn preconditioner(&self) -> Option<&KfacPreconditioner<T>> {
         match &self.state.as_ref()?.preconditioner {
-            StructuredPreconditioner::Diagonal(preconditioner) => Some(preconditioner),
-            StructuredPreconditioner::Tridiagonal(_) => None,
+            EitherPreconditioner::Diagonal(preconditioner) => Some(preconditioner),
+            EitherPreconditioner::Tridiagonal(_) => None,
         }
     }
 
-    /// The block-tridiagonal preconditioner; `None` before the first step, or where the structure is another.
+    /// The block-tridiagonal preconditioner; `None` before the first step, or where the blocks are others.
     pub fn tridiagonal_preconditioner(&self) -> Option<&TridiagonalPreconditioner<T>> {
         match &self.state.as_ref()?.preconditioner {
-            StructuredPreconditioner::Tridiagonal(preconditioner) => Some(preconditioner),
-            StructuredPreconditioner::Diagonal(_) => None,
+            EitherPreconditioner::Tridiagonal(preconditioner) => Some(preconditioner),
+            EitherPreconditioner::Diagonal(_) => None,
         }
     }
 

@@ -1,6 +1,6 @@
 //! Options of [`Kfac`](super::Kfac), each a value with the default of the paper's code where it has one.
 
-use super::{FactorLimit, FisherKind, LayerCoupling, LayerStructure, ModelDamping};
+use super::{FactorLimit, FisherKind, KfacBlocks, LayerStructure, ModelDamping};
 use crate::curvature::{KroneckerDamping, PiRule};
 use crate::error::{Error, Result};
 use crate::scalar::Scalar;
@@ -81,7 +81,7 @@ pub struct KfacOptions<T> {
     /// How γ follows.
     pub gamma: GammaRule,
     /// Whether the preconditioner couples neighbouring layers.
-    pub coupling: LayerCoupling,
+    pub blocks: KfacBlocks,
     /// Exact or factored damping of the blocks.
     pub damping: KroneckerDamping<T>,
     /// The structure of every layer's block, where none of its own is given; [`LayerStructure::EigenKronecker`] is EKFAC.
@@ -123,7 +123,7 @@ impl<T: Scalar> Default for KfacOptions<T> {
                 model: ModelDamping::Included,
             }),
             gamma: GammaRule::FollowLambda,
-            coupling: LayerCoupling::BlockDiagonal,
+            blocks: KfacBlocks::Diagonal,
             damping: KroneckerDamping::Factored { pi: PiRule::Trace },
             structure: LayerStructure::default(),
             limit: FactorLimit::default(),
@@ -151,7 +151,7 @@ impl<T: Scalar> KfacOptions<T> {
         let interval = |name, steps: u64| {
             if steps > 0 { Ok(()) } else { Err(Error::invalid(name, "must be at least 1 step")) }
         };
-        self.coupling.check(self)?;
+        self.blocks.check(self)?;
         self.structure.check_fisher(self.fisher)?;
         interval("statistics_interval", self.statistics_interval)?;
         interval("refresh_interval", self.refresh_interval)?;

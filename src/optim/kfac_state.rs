@@ -4,8 +4,8 @@
 //! Cost        four vectors of the length of θ, the preconditioner, and the objective's workspace.
 //! Laws        tests/kfac.rs, tests/layer_structure_kfac.rs.
 
+use super::kfac_blocks::EitherPreconditioner;
 use super::kfac_options::KfacOptions;
-use super::structure::StructuredPreconditioner;
 use super::{LayerStructure, LayeredObjective, Passes, QuadraticModel, SubspaceStep, dot};
 use crate::backend::{Ctx, check};
 use crate::error::Result;
@@ -15,7 +15,7 @@ use crate::scalar::Scalar;
 /// What exists from the first step on.
 #[derive(Debug)]
 pub(super) struct State<T, W> {
-    pub(super) preconditioner: StructuredPreconditioner<T>,
+    pub(super) preconditioner: EitherPreconditioner<T>,
     pub(super) workspace: W,
     pub(super) gradient: Vec<T>,
     pub(super) direction: Vec<T>,
@@ -33,7 +33,7 @@ impl<T: Scalar, W> State<T, W> {
         structures: Option<&[LayerStructure]>,
     ) -> Result<Self> {
         let layout = objective.layout();
-        let preconditioner = StructuredPreconditioner::new(layout, options, structures)?;
+        let preconditioner = EitherPreconditioner::new(layout, options, structures)?;
         let n = layout.len();
         Ok(Self {
             preconditioner,

@@ -1,4 +1,4 @@
-//! [`LayerCoupling`]: which blocks K-FAC's preconditioner has, and the preconditioner of either structure behind one type.
+//! [`KfacBlocks`]: which blocks K-FAC's preconditioner has, and the preconditioner of either kind behind one type.
 
 use super::{
     CaptureSink, FisherKind, KfacOptions, KfacPreconditioner, LayerStructure, ParamLayout, PreconditionerOptions,
@@ -13,27 +13,27 @@ use crate::scalar::Scalar;
 ///
 /// ```
 /// use pullback::curvature::KroneckerDamping;
-/// use pullback::optim::{Kfac, KfacOptions, KfacStructure};
-/// let options = KfacOptions::<f64> { structure: KfacStructure::BlockTridiagonal, ..KfacOptions::default() };
+/// use pullback::optim::{Kfac, KfacOptions, KfacBlocks};
+/// let options = KfacOptions::<f64> { blocks: KfacBlocks::Tridiagonal, ..KfacOptions::default() };
 /// assert!(Kfac::<f64, ()>::new(options).is_ok());
 /// let exact = KfacOptions { damping: KroneckerDamping::Exact, ..options }; // has no such inverse
 /// assert!(Kfac::<f64, ()>::new(exact).is_err());
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum LayerCoupling {
+pub enum KfacBlocks {
     /// One block a layer: layers are independent.
     #[default]
-    BlockDiagonal,
+    Diagonal,
     /// Blocks of neighbouring layers too; needs Kronecker-factored layers with factored damping, and an objective whose
     /// layers form a chain and which sends cross moments ([`CaptureSink::cross_gradients`]).
-    BlockTridiagonal,
+    Tridiagonal,
 }
 
-impl LayerCoupling {
+impl KfacBlocks {
     /// `Ok` where the other options allow this one.
     pub(super) fn check<T: Scalar>(self, options: &KfacOptions<T>) -> Result<()> {
-        let refuse = |why| Err(Error::invalid("coupling", format!("the block-tridiagonal inverse {why}")));
-        if self == LayerCoupling::BlockDiagonal {
+        let refuse = |why| Err(Error::invalid("blocks", format!("the block-tridiagonal inverse {why}")));
+        if self == KfacBlocks::Diagonal {
             Ok(())
         } else if options.damping == KroneckerDamping::Exact {
             refuse("needs factored damping")
@@ -50,24 +50,24 @@ impl LayerCoupling {
     }
 }
 
-/// A K-FAC preconditioner of either structure.
+/// A K-FAC preconditioner of either kind.
 #[derive(Debug)]
-pub(super) enum StructuredPreconditioner<T> {
+pub(super) enum EitherPreconditioner<T> {
     Diagonal(KfacPreconditioner<T>),
     Tridiagonal(TridiagonalPreconditioner<T>),
 }
 
-use StructuredPreconditioner::{Diagonal, Tridiagonal};
+use EitherPreconditioner::{Diagonal, Tridiagonal};
 
-impl<T: Scalar> StructuredPreconditioner<T> {
+impl<T: Scalar> EitherPreconditioner<T> {
     pub(super) fn new(
         layout: &ParamLayout,
         options: &KfacOptions<T>,
         structures: Option<&[LayerStructure]>,
     ) -> Result<Self> {
-        let &KfacOptions { coupling, decay, damping, tolerated_failures, structure, limit, .. } = options;
-        // a tridiagonal coupling with exact damping was refused with the options
-        if let (LayerCoupling::BlockTridiagonal, KroneckerDamping::Factored { pi }) = (coupling, damping) {
+        let &KfacOptions { blocks, decay, damping, tolerated_failures, structure, limit, .. } = options;
+        // a tridiagonal structure with exact damping was refused with the options
+        if let (KfacBlocks::Tridiagonal, KroneckerDamping::Factored { pi }) = (blocks, damping) {
             let options = TridiagonalOptions { decay, pi, tolerated_failures };
             return Ok(Tridiagonal(TridiagonalPreconditioner::new(layout, options)));
         }
