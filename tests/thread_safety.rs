@@ -70,7 +70,7 @@ mod list {
         TESTING: PoType, PoMatrix<T>, SepType, SepMatrix<T>, Form, Spectrum, Magnitude, Measured, Random,
     );
     #[cfg(feature = "nn")]
-    pub mod nn {
+    mod nn {
         use pullback::nn::data::{csv::Table, idx::Idx, *};
         use pullback::nn::*;
 
@@ -86,12 +86,15 @@ mod list {
         pub const ALL: [&str; 3] = [NETWORKS, OPERATORS, DATA];
     }
 
+    #[cfg(not(feature = "nn"))]
+    mod nn {
+        pub const ALL: [&str; 0] = [];
+    }
+
     pub fn all() -> Vec<&'static str> {
-        let mut all =
-            vec![BASE, BACKEND, FACTOR, LINOP, KRYLOV, KRONECKER, CURVATURE, STATS, OPTIM, TESTING, "Faer", "Blas"];
-        #[cfg(feature = "nn")]
-        all.extend(nn::ALL);
-        all
+        // the two native backends are declared whatever features are on
+        let base = [BASE, BACKEND, FACTOR, LINOP, KRYLOV, KRONECKER, CURVATURE, STATS, OPTIM, TESTING, "Faer", "Blas"];
+        base.into_iter().chain(nn::ALL).collect()
     }
 }
 

@@ -150,12 +150,12 @@ fn print(report: &Report) {
     println!();
     println!("LAPACK's test ratios; below {} passes", report.threshold);
     println!(
-        "{:<10}{:>4}{:>5}{:>10}{:>9}{:>8}{:>8}{:>9}{:>8}{:>5}{:>6}",
+        "{:<10}{:>4}{:>5}{:>9}{:>9}{:>8}{:>8}{:>9}{:>8}{:>5}{:>5}",
         "backend", "type", "n", "cholesky", "inverse", "solve", "eigen", "orthog.", "2^-30", "NaN", ""
     );
     for f in &report.findings {
         println!(
-            "{:<10}{:>4}{:>5}{:>10.3}{:>9.3}{:>8.3}{:>8.3}{:>9.3}{:>8.3}{:>5}{:>6}",
+            "{:<10}{:>4}{:>5}{:>9.3}{:>9.3}{:>8.3}{:>8.3}{:>9.3}{:>8.3}{:>5}{:>5}",
             f.backend,
             f.dtype,
             f.n,
