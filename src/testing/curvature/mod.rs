@@ -1,4 +1,4 @@
-//! The laws of [`Curvature`] and of the [`DampedSolver`](crate::DampedSolver) that damping yields.
+//! The laws of [`Curvature`] and of the [`DampedSolver`] that damping yields.
 //!
 //! ```text
 //! operator      the laws of a self-adjoint operator (suite "operator")
