@@ -20,7 +20,7 @@
 //! | [`stats`] | moving averages of second moments, and the snapshots they give |
 //! | [`optim`] | SGD, Adam, K-FAC; the K-FAC preconditioner alone |
 //! | `nn` (feature `nn`) | multilayer perceptrons with products by J, G and H, captures, data readers |
-//! | [`testing`] | tolerances, galleries of matrices and test ratios, for your implementations too |
+//! | `testing` (feature `testing`) | conformance suites for your implementations, tolerances, galleries, strategies |
 //!
 //! # Symbols
 //!

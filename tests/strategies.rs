@@ -5,7 +5,6 @@ use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use pullback::factor::SymEigen;
-use pullback::testing::dense::{norm, shifted};
 use pullback::testing::strategies::{self, Drawn};
 use pullback::testing::{Claim, Setup, curvature, tolerance};
 use pullback::{Ctx, Mat};
@@ -72,6 +71,7 @@ proptest! {
         drawn in strategies::network::<f64>(3, 4, 6)
     ) {
         use pullback::nn::GgnOperator;
+        use pullback::testing::dense::{norm, shifted};
         use pullback::optim::Objective;
         let ctx = Ctx::reference();
         prop_assert!(drawn.net.loss(&ctx, &drawn.theta, &drawn.batch).unwrap().is_finite());

@@ -2,6 +2,8 @@
 //! curvatures.rs; backends: backends.rs.
 
 use pullback::curvature::{Dense, Diagonal, KroneckerDamping};
+use pullback::error::check_shape;
+use pullback::factor::SymEigen;
 use pullback::kronecker::KroneckerProduct;
 use pullback::krylov::{CgOptions, CgStart, CgStop, pcg};
 use pullback::linop::{DenseOperator, FnOperator, Identity, Scaled, Shifted, Sum, SymmetricDense};
@@ -132,6 +134,37 @@ conformance! {
             optimizer::check(setup, "K-FAC", Goal { steps: 30, share: 0.05 }, kfac(Rejection::EveryStep)),
             optimizer::check(setup, "K-FAC that never rejects", Goal { steps: 30, share: 0.05 }, kfac(Rejection::Never)),
         ].into_iter().collect()
+    }
+}
+
+conformance! {
+    // one scalar by name, and a solver of symmetric systems of any sign: the pseudo-inverse through eigenvectors
+    fn pseudo_inverse(setup: f64) {
+        testing::krylov::check(setup, "pseudo-inverse", Domain::Symmetric, |ctx, a, b, mut x, limit| {
+            check_shape("pseudo-inverse: B", (a.dim(), b.ncols()), b.shape())?;
+            check_shape("pseudo-inverse: X", b.shape(), x.shape())?;
+            let failed = Outcome { converged: false, relative_residual: 1.0, iterations: 0 };
+            let dense = a.to_dense(ctx)?;
+            if !b.is_finite() || !dense.as_ref().is_finite() {
+                x.fill(0.0);
+                return Ok(failed);
+            }
+            let eigen = SymEigen::new(ctx, dense)?;
+            let largest = eigen.values().iter().fold(0f64, |m, w| m.max(w.abs()));
+            let floor = tolerance::<f64>(a.dim(), 1.0) * largest;
+            eigen.map_apply(ctx, |w| if w.abs() > floor { 1.0 / w } else { 0.0 }, b, x.rb_mut())?;
+            let mut product = Mat::zeros(b.nrows(), b.ncols());
+            a.apply(ctx, x.rb(), product.as_mut())?;
+            let norm = |x: &mut dyn Iterator<Item = f64>| x.map(|x| x * x).sum::<f64>().sqrt();
+            let relative = |j: usize| {
+                let pairs = b.col(j).iter().zip(product.as_ref().col(j).to_vec());
+                let (error, size) = (norm(&mut pairs.map(|(b, p)| b - p)), norm(&mut b.col(j).iter().copied()));
+                if size > 0.0 { error / size } else { error }
+            };
+            let residual = (0..b.ncols()).map(relative).fold(0.0, f64::max);
+            let iterations = usize::from(b.nrows() * b.ncols() > 0);
+            Ok(Outcome { converged: residual <= limit, relative_residual: residual, iterations })
+        })
     }
 }
 

@@ -75,17 +75,19 @@ pub fn check_self_adjoint<T: Scalar, A: SelfAdjoint<T>>(
         if let Some(a) = r.build(&claim.name, || make(ctx)) {
             let subject = Subject::new(ctx, claim, &a, setup.seed);
             subject.measure(&mut r);
-            subject.measure_adjoint(&mut r);
+            subject.measure_adjoint(&mut r, a.dim());
         }
     }
     r.into()
 }
 
 /// An operator with the operands of its laws.
-struct Subject<'a, T, A> {
+///
+/// The operator is a trait object, so that the laws are compiled once for each scalar and not for each implementor.
+struct Subject<'a, T> {
     ctx: &'a Ctx<T>,
     claim: &'a Claim<'a, T>,
-    a: &'a A,
+    a: &'a dyn LinearOperator<T>,
     place: String,
     shape: (usize, usize),
     /// The matrix: claimed, or else what `to_dense` says; empty where that fails.
@@ -94,8 +96,8 @@ struct Subject<'a, T, A> {
     other: Mat<T>,
 }
 
-impl<'a, T: Scalar, A: LinearOperator<T>> Subject<'a, T, A> {
-    fn new(ctx: &'a Ctx<T>, claim: &'a Claim<'a, T>, a: &'a A, seed: u64) -> Self {
+impl<'a, T: Scalar> Subject<'a, T> {
+    fn new(ctx: &'a Ctx<T>, claim: &'a Claim<'a, T>, a: &'a dyn LinearOperator<T>, seed: u64) -> Self {
         let shape = a.shape();
         let dense = || a.to_dense(ctx).map(|m| m.cast()).unwrap_or_else(|_| Mat::zeros(0, 0));
         let matrix = claim.matrix.clone().unwrap_or_else(dense);
@@ -225,10 +227,8 @@ impl<'a, T: Scalar, A: LinearOperator<T>> Subject<'a, T, A> {
             Ok((distance(&y, &self.apply(x)?), self.bound(norm(x))))
         });
     }
-}
 
-impl<T: Scalar, A: SelfAdjoint<T>> Subject<'_, T, A> {
-    fn measure_adjoint(&self, r: &mut Recorder) {
+    fn measure_adjoint(&self, r: &mut Recorder, dim: usize) {
         let (x, y) = (&self.x, &self.other);
         r.law("is self-adjoint", &self.place, || {
             let (ax, ay) = (self.apply(x)?, self.apply(y)?);
@@ -237,7 +237,7 @@ impl<T: Scalar, A: SelfAdjoint<T>> Subject<'_, T, A> {
                 let right = dot(x.as_ref().col(j), ay.as_ref().col(j));
                 Measure::ratio((left - right).abs(), self.bound(norm(x) * norm(y)))
             });
-            Ok(worst.fold(Measure::holds(self.a.dim() == self.shape.1), Measure::worse))
+            Ok(worst.fold(Measure::holds(dim == self.shape.1), Measure::worse))
         });
     }
 }

@@ -52,7 +52,7 @@ pub fn check<T: Scalar, P: Preconditioner<T>>(
     report
 }
 
-fn measure<T: Scalar, P: Preconditioner<T>>(r: &mut Recorder, ctx: &Ctx<T>, claim: &Claim<'_, T>, p: &P, seed: u64) {
+fn measure<T: Scalar>(r: &mut Recorder, ctx: &Ctx<T>, claim: &Claim<'_, T>, p: &dyn Preconditioner<T>, seed: u64) {
     const VECTORS: usize = 4;
     let (n, place) = (p.dim(), claim.place(ctx, p.shape()));
     let (b, other) = (gallery::uniform::<T>(n, VECTORS, seed), gallery::uniform::<T>(n, VECTORS, seed ^ 1));
