@@ -7,7 +7,7 @@ mod curvature_support;
 
 use std::sync::Arc;
 
-use curvature_support::conformance::{damping, factored_system};
+use curvature_support::conformance::{conforms_direct, damping, factored_system};
 use curvature_support::*;
 use pullback::curvature::{
     AnyCurvature, BlockDiagonal, Definiteness, Dense, Diagonal, HasLogDeterminant, Kronecker, KroneckerDamping,
@@ -28,7 +28,7 @@ conformance! {
             let d = random::<T>(n, 1, 5).map(|x| x.abs()).into_vec();
             let claim = Claim::exact("diagonal", Mat::from_diagonal(&d).cast());
             let make = |_: &Ctx<T>| Diagonal::new(d.clone());
-            [curvature::check_direct(setup, &claim, make), capability::check_diagonal(setup, &claim, make)]
+            [conforms_direct(setup, &claim, make), capability::check_diagonal(setup, &claim, make)]
         }).collect()
     }
 
@@ -38,7 +38,7 @@ conformance! {
         matrices.flat_map(|matrix| {
             let claim = Claim::exact("dense", matrix.cast());
             let make = |_: &Ctx<T>| Dense::new(matrix.clone());
-            [curvature::check_direct(setup, &claim, make), capability::check_diagonal(setup, &claim, make)]
+            [conforms_direct(setup, &claim, make), capability::check_diagonal(setup, &claim, make)]
         }).collect()
     }
 
@@ -46,7 +46,7 @@ conformance! {
         factor_pairs::<T>().into_iter().flat_map(|(a, s)| {
             let claim = Claim::exact("exact Kronecker", kron(&a, &s));
             let make = |_: &Ctx<T>| Kronecker::new(a.clone(), s.clone(), KroneckerDamping::Exact);
-            [curvature::check_direct(setup, &claim, make), capability::check_diagonal(setup, &claim, make)]
+            [conforms_direct(setup, &claim, make), capability::check_diagonal(setup, &claim, make)]
         }).collect()
     }
 
@@ -55,7 +55,7 @@ conformance! {
         factor_pairs::<T>().iter().flat_map(|(a, s)| rules.map(|pi| {
             let claim = Claim::exact(format!("Kronecker by {pi:?}"), kron(a, s));
             let claim = claim.factored(|lambda| factored_system(a, s, pi, lambda));
-            curvature::check_direct(setup, &claim, |_| Kronecker::new(a.clone(), s.clone(), KroneckerDamping::Factored { pi }))
+            conforms_direct(setup, &claim, |_| Kronecker::new(a.clone(), s.clone(), KroneckerDamping::Factored { pi }))
         })).collect()
     }
 
@@ -105,22 +105,22 @@ fn composite_kinds<T: Scalar>(setup: &Setup<T>) -> Report {
     let exactly = |name: &str, matrix: &Mat<f64>| Claim::<T>::exact(name, matrix.clone());
     let kronecker_blocks = assembled(&[product.clone(), product.clone()]);
     let reports = [
-        curvature::check_direct(setup, &exactly("no blocks", &Mat::zeros(0, 0)), |_| {
+        conforms_direct(setup, &exactly("no blocks", &Mat::zeros(0, 0)), |_| {
             Ok(BlockDiagonal::<T, Dense<T>>::new(vec![]))
         }),
-        curvature::check_direct(setup, &exactly("blocks", &two), |_| blocks()),
+        conforms_direct(setup, &exactly("blocks", &two), |_| blocks()),
         capability::check_diagonal(setup, &exactly("blocks", &two), |_| blocks()),
-        curvature::check_direct(setup, &exactly("nested blocks", &tail), |_| nested()),
-        curvature::check_direct(setup, &exactly("Kronecker blocks", &kronecker_blocks), |_| {
+        conforms_direct(setup, &exactly("nested blocks", &tail), |_| nested()),
+        conforms_direct(setup, &exactly("Kronecker blocks", &kronecker_blocks), |_| {
             Ok(BlockDiagonal::new(vec![exact()?, exact()?]))
         }),
-        curvature::check_direct(setup, &mixed, |_| {
+        conforms_direct(setup, &mixed, |_| {
             let blocks = [AnyCurvature::new(dense()?), AnyCurvature::new(split()?), AnyCurvature::new(nested()?)];
             Ok(BlockDiagonal::new(blocks.into()))
         }),
-        curvature::check_direct(setup, &exactly("erased", &product), |_| exact().map(AnyCurvature::new)),
-        curvature::check_direct(setup, &exactly("boxed", &product), |_| exact().map(Box::new)),
-        curvature::check_direct(setup, &exactly("shared", &product), |_| exact().map(Arc::new)),
+        conforms_direct(setup, &exactly("erased", &product), |_| exact().map(AnyCurvature::new)),
+        conforms_direct(setup, &exactly("boxed", &product), |_| exact().map(Box::new)),
+        conforms_direct(setup, &exactly("shared", &product), |_| exact().map(Arc::new)),
         exact().map_or_else(
             |_| Report::default(),
             |kept| curvature::check_direct(setup, &exactly("borrowed", &product), |_| Ok(&kept)),

@@ -5,13 +5,13 @@ mod curvature_support;
 
 use std::sync::Arc;
 
-use curvature_support::conformance::factored_system;
+use curvature_support::conformance::{conforms_direct, factored_system};
 use curvature_support::{assembled, kron, low_rank, random, shifted, spd, times};
 use pullback::curvature::{
-    AnyCapable, AnyCurvature, BlockDiagonal, BlockTridiagonal, Definiteness, Dense, DenseJacobian, Diagonal,
-    DirectPath, DirectSampleSpace, EigenKronecker, HasFrobeniusNorm, HasInverseSquareRoot, HasLogDeterminant,
-    HasSquareRoot, HasTrace, InMetric, Kronecker, KroneckerDamping, KroneckerN, LowRank, MatrixFree, Permuted, PiRule,
-    Restricted, SampleSpace, SampleSpaceOptions, SampleSpacePath, ScaledIdentity, SumCurvature,
+    AnyCapable, BlockDiagonal, BlockTridiagonal, Definiteness, Dense, DenseJacobian, Diagonal, DirectPath,
+    DirectSampleSpace, EigenKronecker, HasFrobeniusNorm, HasInverseSquareRoot, HasLogDeterminant, HasSquareRoot,
+    HasTrace, InMetric, Kronecker, KroneckerDamping, KroneckerN, LowRank, MatrixFree, Permuted, PiRule, Restricted,
+    SampleSpace, SampleSpaceOptions, SampleSpacePath, ScaledIdentity, SumCurvature,
 };
 use pullback::kronecker::{KroneckerEigen, KroneckerProduct};
 use pullback::linop::{DiagonalMetric, Scaled, Shifted, SymmetricDense};
@@ -49,9 +49,8 @@ where
     C: Curvature<T> + 'static,
     C::Solver: DampedInverse<T> + HasLogDeterminant<T> + HasInverseSquareRoot<T> + 'static,
 {
-    let erased: &dyn Fn(&Ctx<T>) -> Result<AnyCurvature<T>> = &|ctx| make(ctx).map(AnyCurvature::new);
     [
-        curvature::check_direct(setup, claim, erased),
+        conforms_direct(setup, claim, &make),
         capability::check_log_determinant(setup, claim, &make),
         capability::check_inverse_square_root(setup, claim, &make),
     ]

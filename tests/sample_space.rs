@@ -6,7 +6,7 @@ use std::convert::Infallible;
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use curvature_support::conformance::{Claim, conforms, damping, diagonal_agrees};
+use curvature_support::conformance::{Claim, conforms, conforms_borrowing, damping, diagonal_agrees};
 use curvature_support::*;
 use pullback::curvature::{
     AnyCurvature, BlockDiagonal, Definiteness, Dense, DenseJacobian, DirectPath, DirectSampleSpace, Fidelity,
@@ -109,11 +109,11 @@ fn laws<T: Scalar>() {
             conforms(&Claim::exact(format!("dense J by {path:?}"), matrix.clone()), &dense);
             diagonal_agrees(&dense);
             if j.nrows() <= 40 && j.ncols() <= 40 {
-                conforms(
+                conforms_borrowing(
                     &Claim::exact(format!("chunked J by {path:?}"), matrix.clone()),
                     &DirectSampleSpace::new(chunks(&j, 5), path),
                 );
-                conforms(
+                conforms_borrowing(
                     &Claim::exact(format!("closures by {path:?}"), matrix),
                     &DirectSampleSpace::new(closures(&j), path),
                 );

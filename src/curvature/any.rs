@@ -6,6 +6,8 @@
 //!             [`AnyCapable`](super::AnyCapable) keeps them and asks for them.
 //! Laws        tests/curvatures.rs (every erased kind agrees with itself before erasure).
 
+use std::sync::Arc;
+
 use super::{Curvature, DampedInverse, Damping, Definiteness};
 use crate::backend::Ctx;
 use crate::error::Result;
@@ -42,7 +44,7 @@ where
     }
 }
 
-/// Any curvature with a direct solver.
+/// Any curvature with a direct solver. Clones share it.
 ///
 /// ```
 /// use pullback::curvature::{AnyCurvature, BlockDiagonal, Dense, Diagonal};
@@ -58,7 +60,8 @@ where
 /// assert_eq!(x.as_slice(), [1.0, 2.0]);
 /// # Ok::<(), pullback::Error>(())
 /// ```
-pub struct AnyCurvature<T: Scalar>(Box<dyn Erased<T>>);
+#[derive(Clone)]
+pub struct AnyCurvature<T: Scalar>(Arc<dyn Erased<T>>);
 
 impl<T: Scalar> AnyCurvature<T> {
     /// Erases the kind.
@@ -67,7 +70,7 @@ impl<T: Scalar> AnyCurvature<T> {
         C: Curvature<T> + 'static,
         C::Solver: DampedInverse<T> + 'static,
     {
-        Self(Box::new(curvature))
+        Self(Arc::new(curvature))
     }
 }
 

@@ -7,6 +7,8 @@
 //! Cost        one virtual call an operation; solver and roots are boxed.
 //! Laws        tests/capabilities.rs (each capability agrees with that before erasure, bit for bit).
 
+use std::sync::Arc;
+
 use super::{
     Curvature, DampedInverse, DampedSolver, Damping, Definiteness, Fidelity, HasFrobeniusNorm, HasInverseSquareRoot,
     HasLogDeterminant, HasSquareRoot, HasTrace, Recovery, SolvePath, SolveReport,
@@ -65,7 +67,7 @@ impl<T: Scalar, D: DampedInverse<T> + HasLogDeterminant<T> + HasInverseSquareRoo
     }
 }
 
-/// Any curvature with a direct solver and every capability.
+/// Any curvature with a direct solver and every capability. Clones share it.
 ///
 /// ```
 /// use pullback::curvature::{AnyCapable, BlockDiagonal, Dense, Diagonal, HasLogDeterminant, HasTrace};
@@ -80,7 +82,8 @@ impl<T: Scalar, D: DampedInverse<T> + HasLogDeterminant<T> + HasInverseSquareRoo
 /// assert!((inverse.log_determinant() - 8f64.ln()).abs() < 1e-14);
 /// # Ok::<(), pullback::Error>(())
 /// ```
-pub struct AnyCapable<T: Scalar>(Box<dyn Erased<T>>);
+#[derive(Clone)]
+pub struct AnyCapable<T: Scalar>(Arc<dyn Erased<T>>);
 
 impl<T: Scalar> AnyCapable<T> {
     /// Erases the kind.
@@ -89,7 +92,7 @@ impl<T: Scalar> AnyCapable<T> {
         C: Curvature<T> + HasDiagonal<T> + HasTrace<T> + HasFrobeniusNorm<T> + HasSquareRoot<T> + 'static,
         C::Solver: DampedInverse<T> + HasLogDeterminant<T> + HasInverseSquareRoot<T> + 'static,
     {
-        Self(Box::new(curvature))
+        Self(Arc::new(curvature))
     }
 }
 

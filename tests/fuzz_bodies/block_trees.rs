@@ -149,7 +149,9 @@ fn check<T: Scalar>(mut input: Bytes<'_>) {
             Ok(solver) => solver,
             Err(Error::NotPositiveDefinite { .. } | Error::NotFinite { .. } | Error::NoConvergence { .. }) => {
                 let huge = lambda.get().f64() > T::max_value().f64().sqrt();
-                let tiny = lambda.get().f64() < tolerance::<T>(n, 1.0) * largest(&tree.dense) * n as f64;
+                // lost beside C, or without a finite inverse
+                let tiny = lambda.get().f64() < tolerance::<T>(n, 1.0) * largest(&tree.dense) * n as f64
+                    || !(T::ONE / lambda.get()).is_finite();
                 assert!(!tree.tame || huge || tiny, "positive semidefinite, moderate, damped by {}", lambda.get());
                 continue;
             }
