@@ -233,3 +233,32 @@ fn long_files_missing_headers_and_stray_unsafe_are_found() {
         assert_eq!(planted("lib.rs", line).len(), 1, "{line}");
     }
 }
+
+/// Test files are listed by hand, in a group or in the manifest: one that is in neither would never run.
+#[test]
+fn every_test_file_is_run() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let manifest = fs::read_to_string(root.join("Cargo.toml")).unwrap();
+    let groups: String = fs::read_dir(root.join("tests/groups"))
+        .unwrap()
+        .map(|entry| {
+            let path = entry.unwrap().path();
+            let listed = manifest.contains(&format!("path = \"tests/groups/{}\"", path.file_name().unwrap().display()));
+            assert!(listed, "{} is not in Cargo.toml", path.display());
+            fs::read_to_string(path).unwrap()
+        })
+        .collect();
+    let mut files = 0;
+    for entry in fs::read_dir(root.join("tests")).unwrap() {
+        let path = entry.unwrap().path();
+        let Some(stem) = path.file_name().and_then(|name| name.to_str()).and_then(|name| name.strip_suffix(".rs"))
+        else {
+            continue;
+        };
+        files += 1;
+        let grouped = groups.contains(&format!("#[path = \"../{stem}.rs\"]\nmod {stem};"));
+        let alone = manifest.contains(&format!("[[test]]\nname = \"{stem}\"\n"));
+        assert!(grouped != alone, "tests/{stem}.rs must be in one group of tests/groups or a [[test]] of Cargo.toml");
+    }
+    assert!(files > 20, "only {files} test files found");
+}

@@ -7,8 +7,8 @@ use pullback::factor::Cholesky;
 use pullback::testing::{contexts, tolerance};
 use pullback::{Ctx, Curvature, HasDiagonal, LinearOperator, Mat, Scalar};
 
-use crate::curvature_support::conformance::{damping, diagonal_agrees};
-use crate::curvature_support::{distance, norm, row_sum_norm, shifted, times};
+use super::curvature_support::conformance::{damping, diagonal_agrees};
+use super::curvature_support::{distance, norm, row_sum_norm, shifted, times};
 
 /// R Rᵀ in f64.
 fn square<T: Scalar>(ctx: &Ctx<T>, root: &impl LinearOperator<T>) -> Mat<f64> {

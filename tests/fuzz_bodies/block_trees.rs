@@ -18,6 +18,8 @@ struct Tree<T: Scalar> {
     tame: bool,
     /// No leaf replaces C + λI by a nearby matrix.
     exact: bool,
+    /// A λ below this may be lost in rounding beside C, or √λ beside one of its factors.
+    lost_below: f64,
 }
 
 pub fn run(bytes: &[u8]) {
@@ -62,7 +64,13 @@ fn symmetric<T: Scalar>(a: &Mat<T>) -> Mat<f64> {
 fn leaf<T: Scalar>(input: &mut Bytes<'_>) -> Tree<T> {
     let kind = input.byte();
     let n = input.upto(6);
-    let nothing = || Tree { curvature: AnyCurvature::new(zeros(0)), dense: Mat::zeros(0, 0), tame: true, exact: true };
+    let nothing = || Tree {
+        curvature: AnyCurvature::new(zeros(0)),
+        dense: Mat::zeros(0, 0),
+        tame: true,
+        exact: true,
+        lost_below: 0.0,
+    };
     match kind % 3 {
         0 => {
             let raw = input.byte().is_multiple_of(4);
@@ -71,7 +79,10 @@ fn leaf<T: Scalar>(input: &mut Bytes<'_>) -> Tree<T> {
             let tame = !raw && d.iter().all(|&d| d >= T::ZERO);
             let finite = d.iter().all(|d| d.is_finite());
             match made(Diagonal::new(d), finite) {
-                Some(c) => Tree { curvature: AnyCurvature::new(c), dense, tame, exact: true },
+                Some(c) => {
+                    let lost_below = rounding::<T>(&dense);
+                    Tree { curvature: AnyCurvature::new(c), dense, tame, exact: true, lost_below }
+                }
                 None => nothing(),
             }
         }
@@ -79,7 +90,10 @@ fn leaf<T: Scalar>(input: &mut Bytes<'_>) -> Tree<T> {
             let (a, tame) = square::<T>(input, n);
             let dense = symmetric(&a);
             match made(Dense::new(a), dense.as_ref().is_finite()) {
-                Some(c) => Tree { curvature: AnyCurvature::new(c), dense, tame, exact: true },
+                Some(c) => {
+                    let lost_below = rounding::<T>(&dense);
+                    Tree { curvature: AnyCurvature::new(c), dense, tame, exact: true, lost_below }
+                }
                 None => nothing(),
             }
         }
@@ -96,7 +110,11 @@ fn leaf<T: Scalar>(input: &mut Bytes<'_>) -> Tree<T> {
             let exact = damping == KroneckerDamping::Exact;
             let finite = da.as_ref().is_finite() && ds.as_ref().is_finite();
             match made(Kronecker::new(a, s, damping), finite) {
-                Some(c) => Tree { curvature: AnyCurvature::new(c), dense, tame: tame_a && tame_s, exact },
+                Some(c) => {
+                    let factors = rounding::<T>(&da).max(rounding::<T>(&ds)).powi(2);
+                    let lost_below = rounding::<T>(&dense).max(if exact { 0.0 } else { factors });
+                    Tree { curvature: AnyCurvature::new(c), dense, tame: tame_a && tame_s, exact, lost_below }
+                }
                 None => nothing(),
             }
         }
@@ -114,16 +132,22 @@ fn tree<T: Scalar>(input: &mut Bytes<'_>, depth: usize) -> Tree<T> {
     let parts: Vec<Tree<T>> = (0..input.upto(3)).map(|_| tree(input, depth - 1)).collect();
     let n = parts.iter().map(|part| part.dense.nrows()).sum();
     let mut dense = Mat::zeros(n, n);
-    let (mut start, mut tame, mut exact) = (0, true, true);
+    let (mut start, mut tame, mut exact, mut lost_below) = (0, true, true, 0f64);
     for part in &parts {
         let order = part.dense.nrows();
         for (i, j) in (0..order).flat_map(|j| (0..order).map(move |i| (i, j))) {
             dense[(start + i, start + j)] = part.dense[(i, j)];
         }
         (start, tame, exact) = (start + order, tame && part.tame, exact && part.exact);
+        lost_below = lost_below.max(part.lost_below);
     }
     let blocks = BlockDiagonal::new(parts.into_iter().map(|part| part.curvature).collect());
-    Tree { curvature: AnyCurvature::new(blocks), dense, tame, exact }
+    Tree { curvature: AnyCurvature::new(blocks), dense, tame, exact, lost_below }
+}
+
+/// What a factorization of the matrix may lose.
+fn rounding<T: Scalar>(a: &Mat<f64>) -> f64 {
+    tolerance::<T>(a.nrows(), 1.0) * largest(a) * a.nrows() as f64
 }
 
 fn largest(a: &Mat<f64>) -> f64 {
@@ -149,9 +173,8 @@ fn check<T: Scalar>(mut input: Bytes<'_>) {
             Ok(solver) => solver,
             Err(Error::NotPositiveDefinite { .. } | Error::NotFinite { .. } | Error::NoConvergence { .. }) => {
                 let huge = lambda.get().f64() > T::max_value().f64().sqrt();
-                // lost beside C, or without a finite inverse
-                let tiny = lambda.get().f64() < tolerance::<T>(n, 1.0) * largest(&tree.dense) * n as f64
-                    || !(T::ONE / lambda.get()).is_finite();
+                // lost beside C or its factors, or without a finite inverse
+                let tiny = lambda.get().f64() < tree.lost_below || !(T::ONE / lambda.get()).is_finite();
                 assert!(!tree.tame || huge || tiny, "positive semidefinite, moderate, damped by {}", lambda.get());
                 continue;
             }

@@ -1,0 +1,12 @@
+//! Iterations that see products only. One program for many test files: what they share is compiled once.
+
+#![allow(clippy::duplicate_mod)] // each file brings its own helpers
+
+#[path = "../estimators.rs"]
+mod estimators;
+#[path = "../lanczos.rs"]
+mod lanczos;
+#[path = "../pcg.rs"]
+mod pcg;
+#[path = "../pcg_stops.rs"]
+mod pcg_stops;

@@ -1,0 +1,50 @@
+//! Networks, statistics and optimizers. One program for many test files: what they share is compiled once.
+
+#![allow(clippy::duplicate_mod)] // each file brings its own helpers
+
+#[path = "../data_readers.rs"]
+mod data_readers;
+#[path = "../diagonal_moments.rs"]
+mod diagonal_moments;
+#[path = "../eigen_kronecker_moments.rs"]
+mod eigen_kronecker_moments;
+#[path = "../estimators_fisher.rs"]
+mod estimators_fisher;
+#[path = "../first_order.rs"]
+mod first_order;
+#[path = "../invariance.rs"]
+mod invariance;
+#[path = "../kfac.rs"]
+mod kfac;
+#[path = "../kfac_exactness.rs"]
+mod kfac_exactness;
+#[path = "../kfac_preconditioner.rs"]
+mod kfac_preconditioner;
+#[path = "../kfac_tridiagonal.rs"]
+mod kfac_tridiagonal;
+#[path = "../kfra.rs"]
+mod kfra;
+#[path = "../layer_structure.rs"]
+mod layer_structure;
+#[path = "../layer_structure_kfac.rs"]
+mod layer_structure_kfac;
+#[path = "../nn_activations.rs"]
+mod nn_activations;
+#[path = "../nn_capture.rs"]
+mod nn_capture;
+#[path = "../nn_gradients.rs"]
+mod nn_gradients;
+#[path = "../nn_init.rs"]
+mod nn_init;
+#[path = "../nn_kernel.rs"]
+mod nn_kernel;
+#[path = "../nn_losses.rs"]
+mod nn_losses;
+#[path = "../nn_products.rs"]
+mod nn_products;
+#[path = "../quadratic_model.rs"]
+mod quadratic_model;
+#[path = "../spring.rs"]
+mod spring;
+#[path = "../statistics.rs"]
+mod statistics;
