@@ -256,7 +256,9 @@ fn factored_inverse_reports_its_system() {
 /// Factors inverted or decomposed outside, in parallel, join to the very inverse that `damped` gives.
 #[test]
 fn building_blocks_join_to_the_same_inverse() {
-    let layers: Vec<_> = (0..4).map(|l| (spd::<f64>(7 - l, 30.0, 19), spd::<f64>(3 + l, 30.0, 20))).collect();
+    // of unlike sizes, so that π is never 1 and exchanged factors are seen
+    let twice = |m: Mat<f64>| m.map(|x| 2.0 * x);
+    let layers: Vec<_> = (0..4).map(|l| (spd(7 - l, 30.0, 19), twice(spd(3 + l, 30.0, 20)))).collect();
     let lambda = damping::<f64>(0.2);
     let ctx = Ctx::reference().with_threads(2);
     // (index 2 layer + side, factor, shift, the result), the largest first
