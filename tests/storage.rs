@@ -134,7 +134,9 @@ fn scratch_for_right_hand_sides() {
 fn scratch_of_the_other_kinds() {
     let (n, reference) = (60, Ctx::reference());
     fn solving<'a>(solver: impl DampedSolver<f64> + 'a) -> impl Fn(&Ctx<f64>, &Mat<f64>, &mut Mat<f64>) + 'a {
-        move |ctx, b, x| drop(solver.solve(ctx, b.as_ref(), x.as_mut()).unwrap())
+        move |ctx, b, x| {
+            solver.solve(ctx, b.as_ref(), x.as_mut()).unwrap();
+        }
     }
     let basis = KroneckerEigen::new(&reference, spd(12), spd(5)).unwrap();
     let corrected = EigenKronecker::uncorrected(basis).unwrap();
