@@ -2,15 +2,25 @@
 //! they keep on the heap.
 
 mod cg_support;
+mod storage_kept;
 
 use cg_support::*;
+use pullback::curvature::precondition::{IncompleteCholesky, Nystrom, PivotedCholesky, SparseLower};
 use pullback::curvature::{
-    Curvature, DampedSolver, Damping, Definiteness, Dense, Diagonal, Kronecker, KroneckerDamping, MatrixFree, PiRule,
+    BlockTridiagonal, Curvature, DampedSolver, Damping, Definiteness, Dense, DenseJacobian, Diagonal, DirectPath,
+    EigenKronecker, HasDampingSweep, InMetric, Kronecker, KroneckerDamping, KroneckerN, LowRank, MatrixFree, Permuted,
+    PiRule, SampleSpace, SampleSpaceOptions, SampleSpacePath, ScaledIdentity,
 };
 use pullback::factor::{Cholesky, SymEigen};
-use pullback::krylov::{CgOptions, pcg};
-use pullback::linop::Identity;
-use pullback::optim::{Adam, IterateAverage, MomentumKind, Objective, Optimizer, ParamLayout, Sgd};
+use pullback::kronecker::{KroneckerEigen, KroneckerProduct};
+use pullback::krylov::{
+    Budget, CgOptions, LanczosOptions, LsmrOptions, lanczos, lanczos_block, lsmr, multi_shift_cg, pcg,
+};
+use pullback::linop::{DenseOperator, DiagonalMetric, Identity};
+use pullback::optim::{
+    Adam, IterateAverage, Linearization, MomentumKind, Objective, Optimizer, ParamLayout, ResidualObjective, Sgd,
+    Spring, SpringOptions,
+};
 use pullback::stats::{Decay, KroneckerFactors};
 use pullback::testing::contexts;
 use pullback::{Ctx, LinearOperator, Mat, Preconditioner, Result};
@@ -122,6 +132,158 @@ fn scratch_for_right_hand_sides() {
 }
 
 #[test]
+fn scratch_of_the_other_kinds() {
+    let (n, reference) = (60, Ctx::reference());
+    fn solving<'a>(solver: impl DampedSolver<f64> + 'a) -> impl Fn(&Ctx<f64>, &Mat<f64>, &mut Mat<f64>) + 'a {
+        move |ctx, b, x| {
+            solver.solve(ctx, b.as_ref(), x.as_mut()).unwrap();
+        }
+    }
+    let basis = KroneckerEigen::new(&reference, spd(12), spd(5)).unwrap();
+    let corrected = EigenKronecker::uncorrected(basis).unwrap();
+    scratch_row("EKFAC damped solve", solving(corrected.damped(&reference, lambda()).unwrap()));
+    let diagonal = Diagonal::new(vec![1.0; n]).unwrap();
+    scratch_row("Diagonal damped solve", solving(diagonal.damped(&reference, lambda()).unwrap()));
+    let identity = ScaledIdentity::new(n, 1.0).unwrap();
+    scratch_row("ScaledIdentity damped solve", solving(identity.damped(&reference, lambda()).unwrap()));
+    let permuted = Permuted::new(diagonal, (0..n).rev().collect()).unwrap();
+    scratch_row("Permuted damped solve", solving(permuted.damped(&reference, lambda()).unwrap()));
+    let metric = DiagonalMetric::new(vec![2.0; n]).unwrap();
+    let in_metric = InMetric::new(&reference, Dense::new(spd(n)).unwrap(), metric).unwrap();
+    scratch_row("InMetric damped solve", solving(in_metric.damped(&reference, lambda()).unwrap()));
+    let sparse = SparseLower::from_dense(spd(n).as_ref(), 0.0).unwrap();
+    let incomplete = IncompleteCholesky::new(&sparse, lambda()).unwrap();
+    scratch_row("IncompleteCholesky apply", |ctx, b, x| incomplete.apply(ctx, b.as_ref(), x.as_mut()).unwrap());
+    let symmetric = operator::<f64>(&spd(n));
+    let steps = LanczosOptions { reorthogonalize: false, ..LanczosOptions::steps(4) };
+    scratch_row("Lanczos", |ctx, b, _| drop(lanczos_block(ctx, &symmetric, b.as_ref(), steps).unwrap()));
+}
+
+/// Scratch that `work` takes from a fresh context: the numbers of the row, weighted by `sizes` of (n, K).
+fn sized_scratch<const C: usize>(
+    (name, n): (&str, usize),
+    sizes: impl Fn(usize) -> [usize; C],
+    work: impl Fn(&Ctx<f64>, &Mat<f64>, &mut Mat<f64>),
+) {
+    for (k, ctx) in [1, 3].into_iter().flat_map(|k| contexts::<f64>().into_iter().map(move |ctx| (k, ctx))) {
+        let (b, mut x) = (random(n, k, 1), Mat::zeros(n, k));
+        work(&ctx, &b, &mut x);
+        let expected: usize = stated(name, C).iter().zip(sizes(k)).map(|(count, size)| count * size).sum();
+        assert_eq!(ctx.high_water(), expected * F64, "{name}: {k} columns, {}", ctx.backend().name());
+    }
+}
+
+#[test]
+fn scratch_that_depends_on_a_rank() {
+    let (n, rank, reference) = (60, 7, Ctx::reference());
+    let low_rank = LowRank::scaled_identity(1.0, random(n, rank, 2)).unwrap();
+    let size = |k: usize| [rank * k];
+    sized_scratch(("LowRank apply", n), size, |ctx, b, x| low_rank.apply(ctx, b.as_ref(), x.as_mut()).unwrap());
+    let solver = low_rank.damped(&reference, lambda()).unwrap();
+    sized_scratch(("LowRank damped solve", n), size, |ctx, b, x| {
+        solver.solve(ctx, b.as_ref(), x.as_mut()).unwrap();
+    });
+    let dense = Dense::new(spd(n)).unwrap();
+    let nystrom = Nystrom::new(&reference, &dense, lambda(), Budget::new(rank, 3)).unwrap();
+    sized_scratch(("Nystrom apply", n), size, |ctx, b, x| nystrom.apply(ctx, b.as_ref(), x.as_mut()).unwrap());
+    let pivoted = PivotedCholesky::new(&reference, &dense, lambda(), rank).unwrap();
+    sized_scratch(("PivotedCholesky apply", n), size, |ctx, b, x| pivoted.apply(ctx, b.as_ref(), x.as_mut()).unwrap());
+}
+
+#[test]
+fn scratch_of_sample_space_paths() {
+    let (rows, p, reference) = (9, 40, Ctx::reference());
+    let j = DenseJacobian::new(random(rows, p, 4)).unwrap();
+    let c = SampleSpace::new(&j);
+    let each = |k: usize| [rows * k, p * k];
+    sized_scratch(("SampleSpace apply", p), each, |ctx, b, x| c.apply(ctx, b.as_ref(), x.as_mut()).unwrap());
+    for (name, path) in
+        [("SampleSpace solve, primal", DirectPath::Primal), ("SampleSpace solve, kernel", DirectPath::Kernel)]
+    {
+        let solver = c.direct(&reference, lambda(), path).unwrap();
+        sized_scratch((name, p), each, |ctx, b, x| {
+            solver.solve(ctx, b.as_ref(), x.as_mut()).unwrap();
+        });
+    }
+    let kernel = c.direct(&reference, lambda(), DirectPath::Kernel).unwrap();
+    sized_scratch(("SampleSpace solve_residual, kernel", p), each, |ctx, b, x| {
+        let r = b.as_ref().submatrix(0, 0, rows, b.ncols()).unwrap();
+        kernel.solve_residual(ctx, r, x.as_mut()).unwrap();
+    });
+    let by = |path| {
+        let options = SampleSpaceOptions { path, ..SampleSpaceOptions::default() };
+        SampleSpace::new(&j).with_options(options).unwrap().damped(&reference, lambda()).unwrap()
+    };
+    let solver = by(SampleSpacePath::ConjugateGradient);
+    sized_scratch(("SampleSpace solve, conjugate gradient", p), each, |ctx, b, x| {
+        solver.solve(ctx, b.as_ref(), x.as_mut()).unwrap();
+    });
+    let solver = by(SampleSpacePath::Lsmr);
+    sized_scratch(
+        ("SampleSpace solve, LSMR", p),
+        |_| [rows, p],
+        |ctx, b, x| {
+            solver.solve(ctx, b.as_ref(), x.as_mut()).unwrap();
+        },
+    );
+    let tall = DenseOperator::new(random(p, rows, 5));
+    let options = LsmrOptions::default();
+    sized_scratch(
+        ("LSMR", p),
+        |_| [p, rows],
+        |ctx, b, x| {
+            let solution = &mut x.as_mut_slice()[..rows];
+            lsmr(ctx, &tall, &b.as_slice()[..p], solution, &options).unwrap();
+        },
+    );
+}
+
+#[test]
+fn scratch_of_shifts_factors_and_chains() {
+    let (n, reference) = (60, Ctx::reference());
+    let a = operator::<f64>(&spd(n));
+    let shifts = [0.5, 1.0, 2.0, 4.0, 8.0];
+    sized_scratch(
+        ("multi-shift CG", n),
+        |k| [n * k, n * k * shifts.len()],
+        |ctx, b, _| {
+            let mut x = shifts.map(|_| Mat::zeros(n, b.ncols()));
+            let mut views: Vec<_> = x.iter_mut().map(Mat::as_mut).collect();
+            multi_shift_cg(ctx, &a, &shifts, b.as_ref(), &mut views, &CgOptions::default()).unwrap();
+        },
+    );
+    for (name, damping) in [
+        ("KroneckerN damped solve, exact", KroneckerDamping::Exact),
+        ("KroneckerN damped solve, factored", KroneckerDamping::Factored { pi: PiRule::Trace }),
+    ] {
+        let product = KroneckerN::new(vec![spd(4), spd(3), spd(5)], damping).unwrap();
+        let solver = product.damped(&reference, lambda()).unwrap();
+        sized_scratch(
+            (name, n),
+            |k| [n * k, n],
+            |ctx, b, x| {
+                solver.solve(ctx, b.as_ref(), x.as_mut()).unwrap();
+            },
+        );
+    }
+    let solver = chain(3, 5, 4).damped(&reference, lambda()).unwrap();
+    sized_scratch(
+        ("BlockTridiagonal damped solve", n),
+        |k| [n * k, 5 * 4 * k],
+        |ctx, b, x| {
+            solver.solve(ctx, b.as_ref(), x.as_mut()).unwrap();
+        },
+    );
+}
+
+/// A chain of equal layers.
+fn chain(layers: usize, d_in: usize, d_out: usize) -> BlockTridiagonal<f64> {
+    let pair = |scale: f64| KroneckerProduct::new(spd(d_in).map(|x| scale * x), spd(d_out)).unwrap();
+    let (blocks, links) = (vec![pair(1.0); layers], vec![pair(0.25); layers - 1]);
+    BlockTridiagonal::new(&Ctx::reference(), blocks, links, PiRule::Trace).unwrap()
+}
+
+#[test]
 fn scratch_for_factorizations() {
     let n = 65;
     for (name, work) in [
@@ -136,96 +298,4 @@ fn scratch_for_factorizations() {
             assert_eq!(ctx.high_water(), stated(row, 1)[0] * n * n * F64, "{name}, {}", ctx.backend().name());
         }
     }
-}
-
-/// Bytes on the heap that belong to the value `make` returns.
-fn kept<V>(make: impl FnOnce() -> V) -> usize {
-    let before = LIVE.get();
-    let value = make();
-    let bytes = LIVE.get() - before;
-    drop(value);
-    usize::try_from(bytes).expect("a value holds no negative memory")
-}
-
-fn assert_kept<V>(name: &str, expected: usize, make: impl FnOnce() -> V) {
-    let bytes = kept(make);
-    assert!(bytes >= expected && bytes <= expected + SMALL, "{name} keeps {bytes} bytes, {expected} are stated");
-}
-
-fn kept_row<V>(name: &str, n: usize, make: impl FnOnce() -> V) {
-    let counts = stated(name, 2);
-    assert_kept(name, (counts[0] * n * n + counts[1] * n) * F64, make);
-}
-
-/// h(θ) = ½ ‖θ‖².
-struct Bowl(ParamLayout);
-
-impl Objective<f64> for Bowl {
-    type Batch = ();
-    fn layout(&self) -> &ParamLayout {
-        &self.0
-    }
-    fn loss(&self, _: &Ctx<f64>, theta: &[f64], _: &()) -> Result<f64> {
-        Ok(theta.iter().map(|x| 0.5 * x * x).sum())
-    }
-    fn loss_grad(&self, ctx: &Ctx<f64>, theta: &[f64], batch: &(), grad: &mut [f64]) -> Result<f64> {
-        grad.copy_from_slice(theta);
-        self.loss(ctx, theta, batch)
-    }
-}
-
-#[test]
-fn what_is_kept() {
-    let (n, ctx) = (200, Ctx::<f64>::reference());
-    let (a, theta) = (spd(n), vec![1.0; n]);
-    let bowl = Bowl(ParamLayout::new([(n, 1)]));
-    // one first solve each, so that the pool's own growth is not counted
-    drop(Cholesky::new(&ctx, a.clone()).unwrap());
-    kept_row("Cholesky", n, || Cholesky::new(&ctx, a.clone()).unwrap());
-    kept_row("SymEigen", n, || SymEigen::new(&ctx, a.clone()).unwrap());
-    let dense = Dense::new(a.clone()).unwrap();
-    kept_row("Dense damped inverse", n, || dense.damped(&ctx, lambda()).unwrap());
-    let diagonal = Diagonal::new(theta.clone()).unwrap();
-    kept_row("Diagonal damped inverse", n, || diagonal.damped(&ctx, lambda()).unwrap());
-    fn steps<O: Optimizer<f64, Bowl>>(mut optimizer: O, bowl: &Bowl, theta: &[f64]) -> O {
-        let mut theta = theta.to_vec();
-        for _ in 0..3 {
-            optimizer.step(&Ctx::reference(), bowl, &mut theta, &()).unwrap();
-        }
-        optimizer
-    }
-    kept_row("Sgd", n, || steps(Sgd::new(0.1, 0.9, MomentumKind::HeavyBall).unwrap(), &bowl, &theta));
-    kept_row("Adam", n, || steps(Adam::new(0.1).unwrap(), &bowl, &theta));
-    kept_row("IterateAverage", n, || {
-        let mut average = IterateAverage::new(Decay::DEFAULT, 1);
-        average.update(&theta);
-        average
-    });
-}
-
-#[test]
-fn what_a_kfac_layer_keeps() {
-    let (d_in, d_out, ctx) = (90, 70, Ctx::<f64>::reference());
-    let pair = (d_in * d_in + d_out * d_out) * F64;
-    let row = |name: &str| stated(name, 1)[0] * pair;
-    let (activations, gradients) = (random(d_in, 100, 1), random(d_out, 100, 2));
-    let statistics = || {
-        let mut factors = KroneckerFactors::new(d_out, d_in, Decay::DEFAULT);
-        for _ in 0..2 {
-            factors.begin();
-            factors.add_activations(&ctx, activations.as_ref(), 0.01).unwrap();
-            factors.add_gradients(&ctx, gradients.as_ref(), 0.01).unwrap();
-        }
-        factors
-    };
-    assert_kept("statistics", row("statistics"), statistics);
-    let factors = statistics();
-    let (exact, factored) = (KroneckerDamping::Exact, KroneckerDamping::Factored { pi: PiRule::Trace });
-    let snapshot = |damping| factors.snapshot(damping).unwrap().expect("data was added");
-    assert_kept("snapshot", row("snapshot"), || snapshot(exact));
-    let inverse = |damping| snapshot(damping).damped(&ctx, lambda()).unwrap();
-    drop(inverse(factored)); // fills the pool
-    assert_kept("factored", row("inverse, factored damping"), || inverse(factored));
-    drop(inverse(exact));
-    assert_kept("exact", row("inverse, exact damping") + (d_in + d_out) * F64, || inverse(exact));
 }

@@ -70,8 +70,8 @@ impl<T: Scalar> EigenKronecker<T> {
     /// # Errors
     /// [`Error::NotFinite`] when a product overflows.
     pub fn uncorrected(basis: KroneckerEigen<T>) -> Result<Self> {
-        let (d_out, d_in) = (basis.right().dim(), basis.left().dim());
-        let values = Mat::from_vec(basis.values().map(|w| w.max(T::ZERO)).collect(), d_out, d_in)?;
+        let (a, s) = (basis.left().values(), basis.right().values());
+        let values = Mat::from_fn(s.len(), a.len(), |i, j| (a[j] * s[i]).max(T::ZERO));
         Self::new(basis, values)
     }
 

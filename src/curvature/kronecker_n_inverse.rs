@@ -72,7 +72,9 @@ impl<T: Scalar> KroneckerNInverse<T> {
                 let bases = for_each_factor(ctx, factors, |ctx, _, f| SymEigen::new(ctx, f.to_owned()))?;
                 let mut values = vec![T::ONE];
                 for basis in &bases {
-                    values = values.iter().flat_map(|&v| basis.values().iter().map(move |&w| v * w)).collect();
+                    let mut products = Vec::with_capacity(values.len() * basis.dim());
+                    values.iter().for_each(|&v| products.extend(basis.values().iter().map(|&w| v * w)));
+                    values = products;
                 }
                 check::finite_slice("KroneckerNInverse", &values)?;
                 values.iter_mut().for_each(|w| *w = w.max(T::ZERO));

@@ -17,7 +17,7 @@
 //!             for families of shifted systems, Appl. Numer. Math. 49 (2004), doi:10.1016/j.apnum.2003.11.010.
 
 use super::{CgOptions, CgStop};
-use crate::backend::{Ctx, check};
+use crate::backend::{Ctx, Scratch, check};
 use crate::error::{Error, Result, check_len, check_shape};
 use crate::linop::SelfAdjoint;
 use crate::mat::{MatMut, MatRef};
@@ -142,7 +142,7 @@ pub fn multi_shift_cg<T: Scalar>(
             columns[j].step(j, r, p, ap, directions, x, opts);
         }
     }
-    true_residuals(ctx, a, (shifts, &columns), b, x, products)
+    true_residuals(ctx, a, (shifts, &columns), b, x, image, products)
 }
 
 /// The report, by one product for each shift whose X has moved.
@@ -152,10 +152,10 @@ fn true_residuals<T: Scalar>(
     (shifts, columns): (&[T], &[Column]),
     b: MatRef<'_, T>,
     x: &[MatMut<'_, T>],
+    mut image: Scratch<'_, T>,
     products: usize,
 ) -> Result<MultiShiftReport> {
     let (n, k) = b.shape();
-    let mut image = ctx.scratch(n, k);
     let mut report = MultiShiftReport { shifts: vec![Vec::with_capacity(k); shifts.len()], products };
     for (s, (&shift, x)) in shifts.iter().zip(x).enumerate() {
         if columns.iter().any(|c| c.shifts[s].iterations > 0) {

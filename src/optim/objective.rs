@@ -85,7 +85,7 @@ impl ParamLayout {
     }
 }
 
-/// A loss over flat parameters, evaluated on batches. Regularization is part of it.
+/// A loss over flat parameters, evaluated on batches. Any L2 term is part of it.
 pub trait Objective<T: Scalar> {
     /// A batch of cases.
     type Batch: ?Sized;

@@ -7,7 +7,7 @@ use crate::mat::Mat;
 use crate::scalar::Scalar;
 
 /// The matrix that damping by λ yields.
-type System<'a, T> = Box<dyn Fn(T) -> Mat<f64> + 'a>;
+type System<'a, T> = Box<dyn Fn(T) -> Mat<f64> + Send + Sync + 'a>;
 
 /// A name, the matrix that the implementor stands for, and (for a curvature) the matrix that its solver inverts.
 ///
@@ -44,7 +44,7 @@ impl<'a, T: Scalar> Claim<'a, T> {
 
     /// The solver inverts `system(λ)` ⪰ λI, a matrix near C + λI.
     #[must_use]
-    pub fn factored(self, system: impl Fn(T) -> Mat<f64> + 'a) -> Self {
+    pub fn factored(self, system: impl Fn(T) -> Mat<f64> + Send + Sync + 'a) -> Self {
         Self { system: Some(Box::new(system)), fidelity: Fidelity::Factored, ..self }
     }
 

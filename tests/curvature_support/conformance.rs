@@ -19,7 +19,11 @@ impl<'a, T: Scalar> Claim<'a, T> {
         Self(testing::Claim::exact(name, matrix))
     }
 
-    pub fn factored(name: impl Into<String>, matrix: Mat<f64>, system: impl Fn(T) -> Mat<f64> + 'a) -> Self {
+    pub fn factored(
+        name: impl Into<String>,
+        matrix: Mat<f64>,
+        system: impl Fn(T) -> Mat<f64> + Send + Sync + 'a,
+    ) -> Self {
         Self(testing::Claim::exact(name, matrix).factored(system))
     }
 }

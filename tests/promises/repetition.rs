@@ -1,11 +1,16 @@
 //! R9: the same bits from run to run. R10: no allocation after a first call.
 
-use pullback::curvature::{BlockDiagonal, Dense, Diagonal, Kronecker, KroneckerDamping, PiRule};
+use pullback::curvature::{
+    BlockDiagonal, BlockTridiagonal, Dense, DenseJacobian, Diagonal, DirectPath, DirectSampleSpace, EigenKronecker,
+    InMetric, Kronecker, KroneckerDamping, KroneckerN, LowRank, Permuted, PiRule, Restricted, SampleSpace,
+    SampleSpaceOptions, SampleSpacePath, ScaledIdentity,
+};
 use pullback::factor::{Cholesky, SymEigen};
+use pullback::kronecker::{KroneckerEigen, KroneckerProduct};
 use pullback::krylov::{CgOptions, CgReport, pcg, pcg_into};
-use pullback::linop::SymmetricDense;
+use pullback::linop::{DiagonalMetric, Scaled, Shifted, SymmetricDense};
 use pullback::testing::{gallery, relative_error, tolerance};
-use pullback::{Ctx, Curvature, DampedSolver, Mat, Op, Scalar, Side};
+use pullback::{Ctx, Curvature, DampedSolver, LinearOperator, Mat, Op, Scalar, Side};
 
 use super::counting_allocator::allocations;
 use super::{damping, place};
@@ -144,10 +149,41 @@ pub fn no_allocation<T: Scalar>(ctx: &Ctx<T>) {
     solves(ctx, "dense", &dense);
     solves(ctx, "exact Kronecker", &kronecker(KroneckerDamping::Exact));
     solves(ctx, "factored Kronecker", &kronecker(KroneckerDamping::Factored { pi: PiRule::Trace }));
-    solves(ctx, "blocks", &BlockDiagonal::new(vec![dense.clone(), dense]));
+    solves(ctx, "blocks", &BlockDiagonal::new(vec![dense.clone(), dense.clone()]));
+    structures(ctx, &dense, (&a, &s));
     let operator = SymmetricDense::new(spd).expect("square");
     let mut report = CgReport::default();
     let count =
         second_run(|| pcg_into(ctx, &operator, None, b.as_ref(), c.as_mut(), &CgOptions::from_zero(), &mut report));
     assert_eq!(count, 0, "{} conjugate gradient", place(ctx));
+}
+
+/// The kinds that are made of rows, of an eigenbasis, of several factors or of another kind.
+fn structures<T: Scalar>(ctx: &Ctx<T>, dense: &Dense<T>, (a, s): (&Mat<T>, &Mat<T>)) {
+    let n = LinearOperator::<T>::shape(dense).0;
+    solves(ctx, "low rank", &LowRank::scaled_identity(T::ONE, gallery::uniform(n, 4, 6)).expect("finite"));
+    let basis = KroneckerEigen::new(ctx, a.clone(), s.clone()).expect("finite");
+    solves(ctx, "EKFAC", &EigenKronecker::uncorrected(basis).expect("finite"));
+    for damping in [KroneckerDamping::Exact, KroneckerDamping::Factored { pi: PiRule::Trace }] {
+        let factors = vec![gallery::spd(2, CONDITION, 7), a.clone(), s.clone()];
+        solves(ctx, "three factors", &KroneckerN::new(factors, damping).expect("finite"));
+    }
+    let pair = |scale: f64| KroneckerProduct::new(a.map(|x| T::of(scale) * x), s.clone()).expect("fits");
+    let chain = BlockTridiagonal::new(ctx, vec![pair(1.0); 3], vec![pair(0.25); 2], PiRule::Trace);
+    solves(ctx, "block-tridiagonal", &chain.expect("consistent"));
+    let j = DenseJacobian::new(gallery::uniform::<T>(9, n, 8)).expect("finite");
+    for path in [DirectPath::Primal, DirectPath::Kernel] {
+        solves(ctx, "sample space", &DirectSampleSpace::new(&j, path));
+    }
+    for path in [SampleSpacePath::ConjugateGradient, SampleSpacePath::Lsmr] {
+        let options = SampleSpaceOptions { path, ..SampleSpaceOptions::default() };
+        solves(ctx, "sample space, iterative", &SampleSpace::new(&j).with_options(options).expect("valid"));
+    }
+    solves(ctx, "scaled identity", &ScaledIdentity::new(n, T::ONE).expect("positive"));
+    solves(ctx, "scaled", &Scaled::new(dense.clone(), T::of(2.0)));
+    solves(ctx, "shifted", &Shifted::new(dense.clone(), T::ONE));
+    solves(ctx, "permuted", &Permuted::new(dense.clone(), (0..n).rev().collect()).expect("an order"));
+    solves(ctx, "restricted", &Restricted::new(dense.clone(), (1..n / 2).collect()).expect("rows"));
+    let ones = DiagonalMetric::new(vec![T::ONE; n]).expect("positive");
+    solves(ctx, "metric I", &InMetric::new(ctx, dense.clone(), ones).expect("orders"));
 }

@@ -1,11 +1,13 @@
 //! R6: damping is pure, additive, and solves as the dense matrix. R7: one matrix, many representations.
 
 use pullback::curvature::{
-    AnyCurvature, BlockDiagonal, Definiteness, Dense, Diagonal, HasLogDeterminant, Kronecker, KroneckerDamping,
-    MatrixFree, SolveReport,
+    AnyCapable, AnyCurvature, BlockDiagonal, Definiteness, Dense, DenseJacobian, Diagonal, DirectPath,
+    DirectSampleSpace, EigenKronecker, HasFrobeniusNorm, HasLogDeterminant, HasTrace, InMetric, Kronecker,
+    KroneckerDamping, KroneckerN, LowRank, MatrixFree, Permuted, Restricted, ScaledIdentity, SolveReport,
 };
-use pullback::kronecker::KroneckerProduct;
-use pullback::linop::SymmetricDense;
+use pullback::factor::SymEigen;
+use pullback::kronecker::{KroneckerEigen, KroneckerProduct};
+use pullback::linop::{DiagonalMetric, Scaled, Shifted, SymmetricDense};
 use pullback::testing::{gallery, relative_error, tolerance};
 use pullback::{Ctx, Curvature, DampedSolver, HasDiagonal, LinearOperator, Mat, Scalar};
 
@@ -52,8 +54,33 @@ pub fn damping_laws<T: Scalar>(ctx: &Ctx<T>) {
         damps(ctx, "diagonal", &Diagonal::new(entries).expect("finite"), 1.0);
         damps(ctx, "Kronecker", &Kronecker::new(a, s, KroneckerDamping::Exact).expect("finite"), 1.0);
         damps(ctx, "blocks", &BlockDiagonal::new(vec![dense.clone(), dense.clone()]), 1.0);
-        damps(ctx, "erased", &AnyCurvature::new(dense), 1.0);
+        damps(ctx, "erased", &AnyCurvature::new(dense.clone()), 1.0);
+        damping_of_structures(ctx, &dense);
+        let basis = KroneckerEigen::new(ctx, gallery::spd(order_a, 20.0, 4), gallery::spd(order_s, 20.0, 5));
+        damps(ctx, "EKFAC", &EigenKronecker::uncorrected(basis.expect("finite")).expect("finite"), 1.0);
     }
+    let three = vec![gallery::spd(3, 5.0, 6), gallery::spd(2, 5.0, 7), gallery::rank_deficient(4, 2, 8)];
+    damps(ctx, "three factors", &KroneckerN::new(three, KroneckerDamping::Exact).expect("finite"), 1.0);
+}
+
+/// The kinds that are made of another one, of rows, or of nothing: of the order of `dense`, which has norm 1.
+fn damping_of_structures<T: Scalar>(ctx: &Ctx<T>, dense: &Dense<T>) {
+    let n = LinearOperator::<T>::shape(dense).0;
+    let rows = gallery::uniform::<T>(5, n, 9);
+    let size = norm(&rows).powi(2);
+    damps(ctx, "low rank", &LowRank::from_factor(rows.clone().transposed()).expect("finite"), size);
+    for path in [DirectPath::Primal, DirectPath::Kernel] {
+        let j = DenseJacobian::new(rows.clone()).expect("finite");
+        damps(ctx, "sample space", &DirectSampleSpace::new(j, path), size);
+    }
+    damps(ctx, "scaled identity", &ScaledIdentity::new(n, T::ONE).expect("positive"), 1.0);
+    damps(ctx, "scaled", &Scaled::new(dense.clone(), T::of(2.0)), 2.0);
+    damps(ctx, "shifted", &Shifted::new(dense.clone(), T::ONE), 2.0);
+    damps(ctx, "permuted", &Permuted::new(dense.clone(), (0..n).rev().collect()).expect("an order"), 1.0);
+    damps(ctx, "restricted", &Restricted::new(dense.clone(), (0..n.div_ceil(2)).collect()).expect("rows"), 1.0);
+    damps(ctx, "erased with capabilities", &AnyCapable::new(dense.clone()), 1.0);
+    let ones = DiagonalMetric::new(vec![T::ONE; n]).expect("positive");
+    damps(ctx, "metric I", &InMetric::new(ctx, dense.clone(), ones).expect("orders"), 1.0);
 }
 
 /// Products, solves, traces and log-determinants of A ⊗ S as every kind that can hold it.
@@ -127,6 +154,20 @@ pub fn agreement<T: Scalar>(ctx: &Ctx<T>) {
             close(&solved(ctx, &entries, lambda, &b), &solution, kappa, "diagonal solve");
             log_det("diagonal", entries.damped(ctx, damping(lambda)).expect("definite").log_determinant());
         }
+        structures(
+            ctx,
+            (&a, &s),
+            &formed,
+            &Facts {
+                x: &x,
+                product: &product,
+                b: &b,
+                solution: &solution,
+                lambda,
+                kappa,
+                log_determinant: oracle.log_determinant(),
+            },
+        );
         // an iterative solution is as good as the residual it reports: ‖x - x*‖ <= κ ‖r‖/‖b‖ ‖x*‖
         let solver = free.damped(ctx, damping(lambda)).expect("definite");
         let mut iterated = b.map(|_| T::ZERO);
@@ -136,4 +177,72 @@ pub fn agreement<T: Scalar>(ctx: &Ctx<T>) {
         let limit = (tolerance::<T>(n, kappa) + kappa * relative_residual) * norm(&solution);
         assert!(norm(&difference) <= limit, "matrix-free on {}: {:e}", place(ctx), norm(&difference));
     }
+}
+
+/// What every representation must give, from the formed matrix.
+struct Facts<'a, T> {
+    x: &'a Mat<T>,
+    product: &'a Mat<f64>,
+    b: &'a Mat<T>,
+    solution: &'a Mat<f64>,
+    lambda: f64,
+    kappa: f64,
+    log_determinant: f64,
+}
+
+impl<T: Scalar> Facts<'_, T> {
+    /// Products, traces, norms, solves and log-determinants of C.
+    fn hold<C>(&self, ctx: &Ctx<T>, name: &str, c: &C, formed: &Mat<T>)
+    where
+        C: Curvature<T> + HasDiagonal<T> + HasTrace<T> + HasFrobeniusNorm<T>,
+        C::Solver: HasLogDeterminant<T>,
+    {
+        let (n, what) = (c.dim(), format!("{name} on {}", place(ctx)));
+        let near = |law: &str, got: &Mat<T>, want: &Mat<f64>, kappa: f64| {
+            let (error, limit) = (relative_error(got.cast::<f64>().as_ref(), want.as_ref()), tolerance::<T>(n, kappa));
+            assert!(error <= limit, "{what}: {law} is off by {error:e}, limit {limit:e}");
+        };
+        let mut y = self.x.map(|_| T::nan());
+        c.apply(ctx, self.x.as_ref(), y.as_mut()).expect("shapes");
+        near("product", &y, self.product, 1.0);
+        let mut d = Mat::zeros(n, 1);
+        c.diagonal(ctx, d.as_mut_slice()).expect("n entries");
+        near("diagonal", &d, &Mat::from_fn(n, 1, |i, _| formed[(i, i)].f64()), 1.0);
+        let trace: f64 = (0..n).map(|i| formed[(i, i)].f64()).sum();
+        near("trace", &Mat::from_diagonal(&[c.trace(ctx).expect("finite")]), &Mat::from_diagonal(&[trace]), 1.0);
+        let size = Mat::from_diagonal(&[c.frobenius_norm(ctx).expect("finite")]);
+        near("Frobenius norm", &size, &Mat::from_diagonal(&[norm(formed)]), 1.0);
+        near("solve", &solved(ctx, c, self.lambda, self.b), self.solution, self.kappa);
+        let got = c.damped(ctx, damping(self.lambda)).expect("definite").log_determinant().f64();
+        let (want, limit) = (self.log_determinant, tolerance::<T>(n, self.kappa + self.log_determinant.abs()));
+        assert!((got - want).abs() <= limit, "{what}: log det {got} for {want}, limit {limit:e}");
+    }
+}
+
+/// A ⊗ S, `formed`, as every kind that is made of rows, of an eigenbasis, of factors, or of another kind.
+fn structures<T: Scalar>(ctx: &Ctx<T>, (a, s): (&Mat<T>, &Mat<T>), formed: &Mat<T>, facts: &Facts<'_, T>) {
+    let n = formed.nrows();
+    // C = R R, R = C^½ in f64: full-rank rows even where C is deficient
+    let eigen = SymEigen::new(&Ctx::reference(), formed.cast::<f64>()).expect("finite");
+    let root = eigen.map_to_dense(&Ctx::reference(), |w| w.max(0.0).sqrt()).expect("clipped").cast::<T>();
+    let dense = Dense::new(formed.clone()).expect("finite");
+    facts.hold(ctx, "low rank", &LowRank::from_factor(root.clone()).expect("finite"), formed);
+    for path in [DirectPath::Primal, DirectPath::Kernel] {
+        let j = DenseJacobian::new(root.clone()).expect("finite");
+        facts.hold(ctx, "sample space", &DirectSampleSpace::new(j, path), formed);
+    }
+    let basis = KroneckerEigen::new(ctx, a.clone(), s.clone()).expect("finite");
+    facts.hold(ctx, "EKFAC", &EigenKronecker::uncorrected(basis).expect("finite"), formed);
+    let factors = vec![Mat::identity(1), a.clone(), s.clone()];
+    facts.hold(ctx, "three factors", &KroneckerN::new(factors, KroneckerDamping::Exact).expect("finite"), formed);
+    let kronecker = Kronecker::new(a.clone(), s.clone(), KroneckerDamping::Exact).expect("finite");
+    facts.hold(ctx, "one block", &BlockDiagonal::new(vec![kronecker.clone()]), formed);
+    facts.hold(ctx, "permuted", &Permuted::new(kronecker.clone(), (0..n).collect()).expect("an order"), formed);
+    // powers of two, so that the other scale is exact
+    let doubled = Kronecker::new(a.map(|x| T::of(2.0) * x), s.clone(), KroneckerDamping::Exact).expect("finite");
+    facts.hold(ctx, "scaled", &Scaled::new(doubled, T::of(0.5)), formed);
+    facts.hold(ctx, "shifted by 0", &Shifted::new(kronecker.clone(), T::ZERO), formed);
+    facts.hold(ctx, "erased", &AnyCapable::new(kronecker), formed);
+    let ones = DiagonalMetric::new(vec![T::ONE; n]).expect("positive");
+    facts.hold(ctx, "metric I", &InMetric::new(ctx, dense, ones).expect("orders"), formed);
 }
