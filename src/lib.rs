@@ -12,13 +12,13 @@
 //! |---|---|
 //! | [`error`], [`scalar`], [`random`], [`mat`] | one error type; `f32` and `f64`; seeded draws; column-major matrices and views |
 //! | [`backend`] | dense kernels behind one trait: reference loops, faer, BLAS/LAPACK; [`Ctx`] = backend + scratch + threads |
-//! | [`factor`] | Cholesky, symmetric eigendecomposition, LU, as values |
-//! | [`linop`] | operators on blocks of vectors, known by their products |
-//! | [`krylov`] | preconditioned conjugate gradient |
-//! | [`kronecker`] | the Kronecker product as an operator |
-//! | [`curvature`] | dense, diagonal, block-diagonal, Kronecker-factored, matrix-free: damp, solve, precondition |
+//! | [`factor`] | Cholesky (with recoveries), symmetric eigendecomposition, LU, thin QR, as values |
+//! | [`linop`] | operators on blocks of vectors, known by their products; their sums and compositions; metrics |
+//! | [`krylov`] | preconditioned and multi-shift conjugate gradient, LSMR, Lanczos; stochastic estimates of traces, norms, log-determinants |
+//! | [`kronecker`] | Kronecker products and sums of two as operators, never formed |
+//! | [`curvature`] | dense, diagonal, block, Kronecker-factored, low-rank, sample-space, matrix-free: damp, solve, precondition, certify |
 //! | [`stats`] | moving averages of second moments, and the snapshots they give |
-//! | [`optim`] | SGD, Adam, K-FAC; the K-FAC preconditioner alone |
+//! | [`optim`] | SGD, Adam, K-FAC, SPRING; the K-FAC preconditioners alone |
 //! | `nn` (feature `nn`) | multilayer perceptrons with products by J, G and H, captures, data readers |
 //! | `testing` (feature `testing`) | conformance suites for your implementations, tolerances, galleries, strategies |
 //!

@@ -14,7 +14,7 @@ use pullback::factor::SymEigen;
 use pullback::krylov::{CgOptions, largest_ritz_value};
 use pullback::linop::SymmetricDense;
 use pullback::testing::{contexts, gallery, tolerance};
-use pullback::{Ctx, Curvature, DampedSolver, Damping, Error, LinearOperator, Mat, MatMut, MatRef, Result, Scalar};
+use pullback::{Ctx, Curvature, DampedSolver, Damping, Error, Mat, MatMut, MatRef, Result, Scalar};
 
 /// The largest column of ‖B - M X‖ / ‖B‖, in f64.
 fn dense_residual<T: Scalar>(system: &Mat<f64>, b: &Mat<T>, x: &Mat<T>) -> f64 {
@@ -349,10 +349,7 @@ fn ritz_values<T: Scalar>() {
         let eigen = SymEigen::new(&Ctx::<f64>::default(), m.cast()).unwrap();
         let a = SymmetricDense::new(m).unwrap();
         for steps in [1, 2, 8, n] {
-            let found = largest_ritz_value(n, steps, 36, |v: &[T], out: &mut [T]| {
-                a.apply(&ctx, MatRef::from_column(v), MatMut::from_column(out))
-            })
-            .unwrap();
+            let found = largest_ritz_value(&ctx, &a, steps, 36).unwrap();
             let (top, limit) = (*eigen.values().last().unwrap(), tolerance::<T>(n, 1.0));
             assert!(found.value <= top * (1.0 + limit), "{found:?}, {top}");
             let nearest = eigen.values().iter().map(|w| (w - found.value).abs()).fold(f64::INFINITY, f64::min);

@@ -7,9 +7,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use curvature_support::conformance::damping;
 use curvature_support::*;
 use pullback::curvature::{
-    BlockDiagonal, DampingSweep, Definiteness, Dense, Diagonal, HasDampingSweep, Kronecker, KroneckerDamping,
-    MatrixFree, PiRule, SolveReport,
+    BlockDiagonal, DampingSweep, Definiteness, Dense, DenseJacobian, Diagonal, DirectPath, DirectSampleSpace,
+    EigenKronecker, HasDampingSweep, Kronecker, KroneckerDamping, KroneckerN, MatrixFree, PiRule, SampleSpace,
+    ScaledIdentity, SolveReport,
 };
+use pullback::kronecker::KroneckerEigen;
 use pullback::krylov::{CgOptions, CgStop, MultiShiftReport, StallRule, multi_shift_cg, pcg};
 use pullback::linop::{Shifted, SymmetricDense};
 use pullback::testing::{contexts, tolerance};
@@ -77,6 +79,31 @@ fn direct_kinds<T: Scalar>() {
     equals_separate_solves("no blocks", &BlockDiagonal::<T, Dense<T>>::new(vec![]), 1.0);
 }
 
+/// Kinds of which no λ asks for a factorization.
+fn free_kinds<T: Scalar>() {
+    for n in [0, 1, 31, 33] {
+        equals_separate_solves("identity", &ScaledIdentity::new(n, T::of(0.75)).unwrap(), 1.0);
+        for rows in [1, 5, 40] {
+            let j = random::<T>(rows, n, 15);
+            let size = norm(&j).powi(2);
+            let j = DenseJacobian::new(j).unwrap();
+            equals_separate_solves(&format!("{rows} cases, order {n}"), &SampleSpace::new(&j), size);
+            for path in [DirectPath::Primal, DirectPath::Kernel] {
+                equals_separate_solves(&format!("{path:?}, order {n}"), &DirectSampleSpace::new(&j, path), size);
+            }
+        }
+    }
+    for (d_in, d_out) in [(0, 2), (1, 1), (5, 4), (2, 33)] {
+        let (a, s) = (spd::<T>(d_in, 10.0, 5), spd::<T>(d_out, 10.0, 6));
+        let basis = KroneckerEigen::new(&Ctx::default(), a.clone(), s.clone()).unwrap();
+        equals_separate_solves("eigenbases", &EigenKronecker::uncorrected(basis).unwrap(), 4.0);
+        for kind in [KroneckerDamping::Exact, KroneckerDamping::Factored { pi: PiRule::Trace }] {
+            let c = KroneckerN::new(vec![a.clone(), Mat::identity(2), s.clone()], kind).unwrap();
+            equals_separate_solves(&format!("{kind:?} of {d_in} x 2 x {d_out}"), &c, 4.0);
+        }
+    }
+}
+
 /// Where `damped` fails for one λ, so does the sweep, before anything is written.
 fn failures<T: Scalar>() {
     let ctx = Ctx::<T>::default();
@@ -89,6 +116,7 @@ fn failures<T: Scalar>() {
     let refused = |r: Result<()>| assert!(matches!(r, Err(Error::NotPositiveDefinite { .. })), "{r:?}");
     refused(run(&ctx, &Dense::new(m.clone()).unwrap(), &b, &mut x));
     refused(run(&ctx, &Diagonal::new(vec![T::ONE, -T::ONE]).unwrap(), &b, &mut x));
+    refused(run(&ctx, &ScaledIdentity::new(2, -T::ONE).unwrap(), &b, &mut x));
     let kind = KroneckerDamping::Factored { pi: PiRule::Fixed(T::of(0.5)) };
     refused(run(&ctx, &Kronecker::new(m, Mat::identity(1), kind).unwrap(), &b, &mut x));
     assert!(x.iter().all(|x| x.as_slice() == [T::ZERO; 2]));
@@ -265,4 +293,4 @@ macro_rules! for_both {
         }
     };
 }
-for_both!(direct_kinds, failures, one_krylov_space, iterates_are_those_of_cg, stops, scales);
+for_both!(direct_kinds, free_kinds, failures, one_krylov_space, iterates_are_those_of_cg, stops, scales);

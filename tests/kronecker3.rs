@@ -117,6 +117,9 @@ fn agrees_with_two_factors<T: Scalar>() {
                     .precondition_matrix(&ctx, v.as_ref().submatrix(0, 0, d_out, o * i).unwrap(), out.as_mut())
                     .unwrap();
                 assert_eq!(out.as_slice(), &y.as_slice()[..n]);
+                let mut in_place = v.clone();
+                three.precondition_in_place(&ctx, in_place.as_mut().submatrix(0, 0, d_out, o * i).unwrap()).unwrap();
+                assert!((0..o * i).all(|c| in_place.as_ref().col(c)[..d_out] == *out.as_ref().col(c)));
             }
             // factored damping of two factors is Kronecker's own
             for rule in [PiRule::Trace, PiRule::Frobenius, PiRule::Fixed(T::of(0.5))] {

@@ -95,7 +95,7 @@ fn residual_gives_the_gradient<T: Scalar>() {
             let p = c.theta.len();
             let mut gradient = vec![T::ZERO; p];
             let loss = c.net.loss_grad(&ctx, &c.theta, &c.batch, &mut gradient).unwrap();
-            let eta = ResidualObjective::l2(&c.net);
+            let eta = c.net.l2();
             gradient.iter_mut().zip(&c.theta).for_each(|(g, &w)| *g -= eta * w);
             let linearization = c.net.linearize(&ctx, &c.theta, &c.batch).unwrap();
             assert_eq!(linearization.loss, linearization.jacobian.loss());

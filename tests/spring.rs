@@ -43,6 +43,10 @@ impl<T: Scalar> Objective<T> for LeastSquares<T> {
         &self.layout
     }
 
+    fn l2(&self) -> T {
+        self.eta
+    }
+
     fn loss(&self, _: &Ctx<T>, theta: &[T], b: &[T]) -> Result<T> {
         let squares = |x: &[T]| -> T { x.iter().map(|&x| x * x).sum() };
         Ok(T::of(0.5) * (squares(&self.residual(theta, b)) + self.eta * squares(theta)))
@@ -59,10 +63,6 @@ impl<T: Scalar> Objective<T> for LeastSquares<T> {
 
 impl<T: Scalar> ResidualObjective<T> for LeastSquares<T> {
     type Jacobian<'a> = DenseJacobian<T>;
-
-    fn l2(&self) -> T {
-        self.eta
-    }
 
     fn linearize<'a>(&'a self, ctx: &Ctx<T>, theta: &'a [T], b: &'a [T]) -> Result<Linearization<T, DenseJacobian<T>>> {
         let residual = self.residual(theta, b);

@@ -95,7 +95,7 @@ mod list {
         SampleSpacePath, SampleSpaceOptions<T>, DirectPath, PathCosts, PathPlan,
     );
     send_and_sync!(
-        SWEEPS: DenseSweep<T>, DiagonalSweep<'static, T>, KroneckerSweep<T>, BlockSweep<DenseSweep<T>>,
+        SWEEPS: DenseSweep<T>, FreeSweep<'static, T, DiagonalInverse<T>>, KroneckerSweep<T>, BlockSweep<DenseSweep<T>>,
         MatrixFreeSweep<'static, T, Identity>, dyn DampingSweep<T>,
     );
     send_and_sync!(

@@ -19,6 +19,7 @@ mod ctx;
 #[cfg(feature = "faer")]
 mod faer;
 mod reference;
+pub(crate) mod sums;
 
 #[cfg(feature = "blas")]
 pub use self::blas::Blas;

@@ -13,9 +13,9 @@ use std::marker::PhantomData;
 
 use super::{
     Curvature, DampedSolver, Damping, Definiteness, Fidelity, HasFrobeniusNorm, HasInverseSquareRoot,
-    HasLogDeterminant, HasSquareRoot, HasTrace, Recovery, SolvePath, SolveReport, sums,
+    HasLogDeterminant, HasSquareRoot, HasTrace, Recovery, SolvePath, SolveReport,
 };
-use crate::backend::Ctx;
+use crate::backend::{Ctx, sums};
 use crate::error::{Error, Result, check_len};
 use crate::linop::{Blocks, HasDiagonal, LinearOperator, Preconditioner, SelfAdjoint};
 use crate::mat::{MatMut, MatRef};

@@ -8,6 +8,7 @@
 //! ```
 //! A root R is n x m for any m: it is not the symmetric root in general, only R Rᵀ is determined.
 //!
+//! Cost        stated by each kind.
 //! Laws        tests/capabilities.rs.
 //! Reference   N. J. Higham, Functions of Matrices, 2008, chapter 6 (square roots).
 

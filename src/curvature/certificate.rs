@@ -18,10 +18,11 @@
 
 use std::fmt;
 
-use super::{Curvature, DampedSolver, Damping, Fidelity, Recovery, SolvePath, SolveReport, sums};
-use crate::backend::Ctx;
+use super::{Curvature, DampedSolver, Damping, Fidelity, Recovery, SolvePath, SolveReport};
+use crate::backend::{Ctx, sums};
 use crate::error::{Result, check_shape};
 use crate::krylov::largest_ritz_value;
+use crate::linop::{LinearOperator, SelfAdjoint};
 use crate::mat::{MatMut, MatRef};
 use crate::scalar::Scalar;
 
@@ -197,18 +198,44 @@ where
         return Ok((0.0, 1.0));
     }
     let lambda = solver.damping();
-    let largest = largest_ritz_value(n, steps, seed, |v: &[T], out: &mut [T]| {
-        let v = MatRef::from_column(v);
-        curvature.apply(ctx, v, MatMut::from_column(out))?;
-        curvature.add_damping(ctx, lambda, v, MatMut::from_column(out))
-    })?;
-    let inverse = largest_ritz_value(n, steps, seed, |v: &[T], out: &mut [T]| {
-        solver.solve(ctx, MatRef::from_column(v), MatMut::from_column(out)).map(|_| ())
-    })?;
+    let largest = largest_ritz_value(ctx, &Damped { curvature, lambda }, steps, seed)?;
+    let inverse = largest_ritz_value(ctx, &Solves(solver), steps, seed)?;
     // no condition number is below 1; a NaN must stay one
     let condition = largest.value * inverse.value;
     Ok((largest.value, if condition < 1.0 { 1.0 } else { condition }))
 }
+
+/// C + λM.
+struct Damped<'a, T, C: ?Sized> {
+    curvature: &'a C,
+    lambda: Damping<T>,
+}
+
+impl<T: Scalar, C: Curvature<T> + ?Sized> LinearOperator<T> for Damped<'_, T, C> {
+    fn shape(&self) -> (usize, usize) {
+        self.curvature.shape()
+    }
+
+    fn apply_into(&self, ctx: &Ctx<T>, x: MatRef<'_, T>, mut y: MatMut<'_, T>) -> Result<()> {
+        self.curvature.apply(ctx, x, y.rb_mut())?;
+        self.curvature.add_damping(ctx, self.lambda, x, y)
+    }
+}
+impl<T: Scalar, C: Curvature<T> + ?Sized> SelfAdjoint<T> for Damped<'_, T, C> {}
+
+/// What a solver does, as an operator: for an iterative one self-adjoint up to its tolerance only.
+struct Solves<'a, D: ?Sized>(&'a D);
+
+impl<T: Scalar, D: DampedSolver<T> + ?Sized> LinearOperator<T> for Solves<'_, D> {
+    fn shape(&self) -> (usize, usize) {
+        (self.0.dim(), self.0.dim())
+    }
+
+    fn apply_into(&self, ctx: &Ctx<T>, x: MatRef<'_, T>, y: MatMut<'_, T>) -> Result<()> {
+        self.0.solve(ctx, x, y).map(|_| ())
+    }
+}
+impl<T: Scalar, D: DampedSolver<T> + ?Sized> SelfAdjoint<T> for Solves<'_, D> {}
 
 /// ‖b - C x - λ M x‖ of each column.
 fn residual_norms<T: Scalar, C: Curvature<T> + ?Sized>(

@@ -10,9 +10,9 @@
 use super::roots::{DenseInverseRoot, eigen_root};
 use super::{
     Curvature, DampedSolver, Damping, Definiteness, Fidelity, HasFrobeniusNorm, HasInverseSquareRoot,
-    HasLogDeterminant, HasSquareRoot, HasTrace, Recovery, SolvePath, SolveReport, sums,
+    HasLogDeterminant, HasSquareRoot, HasTrace, Recovery, SolvePath, SolveReport,
 };
-use crate::backend::{Ctx, check};
+use crate::backend::{Ctx, check, sums};
 use crate::error::Result;
 use crate::factor::{OnFailure, PositiveFactor};
 use crate::linop::{DenseOperator, HasDiagonal, LinearOperator, Preconditioner, SelfAdjoint, SymmetricDense};

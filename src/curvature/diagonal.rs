@@ -11,9 +11,9 @@
 use super::roots::nonnegative_roots;
 use super::{
     Curvature, DampedSolver, Damping, Definiteness, Fidelity, HasFrobeniusNorm, HasInverseSquareRoot,
-    HasLogDeterminant, HasSquareRoot, HasTrace, SolvePath, SolveReport, sums,
+    HasLogDeterminant, HasSquareRoot, HasTrace, SolvePath, SolveReport,
 };
-use crate::backend::{Ctx, check};
+use crate::backend::{Ctx, check, sums};
 use crate::error::{Error, Result, check_len};
 use crate::linop::{HasDiagonal, LinearOperator, Preconditioner, SelfAdjoint};
 use crate::mat::{MatMut, MatRef};

@@ -27,7 +27,7 @@ use super::{
     Curvature, DampedSolver, Damping, Definiteness, Fidelity, HasFrobeniusNorm, HasInverseSquareRoot,
     HasLogDeterminant, HasSquareRoot, HasTrace, SolvePath, SolveReport,
 };
-use crate::backend::{Ctx, check};
+use crate::backend::{Ctx, check, sums};
 use crate::error::{Error, Result, check_len, check_shape};
 use crate::kronecker::{KroneckerEigen, two_sided_product};
 use crate::linop::{HasDiagonal, LinearOperator, Preconditioner, SelfAdjoint};
@@ -172,20 +172,14 @@ impl<T: Scalar> HasDiagonal<T> for EigenKronecker<T> {
 impl<T: Scalar> HasTrace<T> for EigenKronecker<T> {
     /// Σ S*_ij.
     fn trace(&self, _ctx: &Ctx<T>) -> Result<T> {
-        Ok(T::of(self.values.as_slice().iter().map(|w| w.f64()).sum()))
+        Ok(T::of(sums::sum(self.values.as_slice().iter().map(|w| w.f64())).get()))
     }
 }
 
 impl<T: Scalar> HasFrobeniusNorm<T> for EigenKronecker<T> {
     /// ‖S*‖_F.
     fn frobenius_norm(&self, _ctx: &Ctx<T>) -> Result<T> {
-        let (low, high) = self.extremes();
-        let largest = low.f64().abs().max(high.f64().abs());
-        if largest == 0.0 {
-            return Ok(T::ZERO);
-        }
-        let sum: f64 = self.values.as_slice().iter().map(|w| (w.f64() / largest).powi(2)).sum();
-        Ok(T::of(largest * sum.sqrt()))
+        Ok(T::of(sums::frobenius(&self.values).get()))
     }
 }
 

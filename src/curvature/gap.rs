@@ -13,8 +13,8 @@
 //! Reference   J. Martens, R. Grosse, Optimizing neural networks with Kronecker-factored approximate curvature, 2015,
 //!             section 6.3.
 
-use super::{DampedSolver, Damping, KroneckerDamping, KroneckerInverse, PiRule, sums};
-use crate::backend::{Ctx, check};
+use super::{DampedSolver, Damping, KroneckerDamping, KroneckerInverse, PiRule};
+use crate::backend::{Ctx, check, sums};
 use crate::error::{Result, check_shape};
 use crate::kronecker::{KroneckerEigen, kronecker_apply};
 use crate::mat::{Mat, MatRef, Op};

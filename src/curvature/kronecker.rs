@@ -14,10 +14,8 @@
 //!             sections 4.2 and 6.3.
 
 use super::roots::eigen_root;
-use super::{
-    Curvature, Damping, Definiteness, HasFrobeniusNorm, HasSquareRoot, HasTrace, KroneckerInverse, PiRule, sums,
-};
-use crate::backend::{Ctx, check};
+use super::{Curvature, Damping, Definiteness, HasFrobeniusNorm, HasSquareRoot, HasTrace, KroneckerInverse, PiRule};
+use crate::backend::{Ctx, check, sums};
 use crate::error::{Error, Result, check_len};
 use crate::factor::OnFailure;
 use crate::kronecker::{KroneckerProduct, kronecker_apply};
@@ -142,14 +140,14 @@ impl<T: Scalar> HasDiagonal<T> for Kronecker<T> {
 impl<T: Scalar> HasTrace<T> for Kronecker<T> {
     /// tr A tr S.
     fn trace(&self, _ctx: &Ctx<T>) -> Result<T> {
-        Ok(T::of(sums::trace(self.a()).times(sums::trace(self.s()))))
+        Ok(T::of(sums::product([self.a(), self.s()].map(sums::trace))))
     }
 }
 
 impl<T: Scalar> HasFrobeniusNorm<T> for Kronecker<T> {
     /// ‖A‖_F ‖S‖_F.
     fn frobenius_norm(&self, _ctx: &Ctx<T>) -> Result<T> {
-        Ok(T::of(sums::frobenius(self.a()).times(sums::frobenius(self.s()))))
+        Ok(T::of(sums::product([self.a(), self.s()].map(sums::frobenius))))
     }
 }
 

@@ -22,10 +22,10 @@
 //!             approximations, ICLR 2017, appendix (very wide layers: A as a Kronecker product of channels and locations).
 
 use super::{
-    Curvature, Damping, Definiteness, HasFrobeniusNorm, HasSquareRoot, HasTrace, KroneckerDamping, KroneckerNInverse,
-    PiRule,
+    Curvature, Damping, Definiteness, FreeSweep, HasDampingSweep, HasFrobeniusNorm, HasSquareRoot, HasTrace,
+    KroneckerDamping, KroneckerNInverse, PiRule,
 };
-use crate::backend::{Ctx, check};
+use crate::backend::{Ctx, check, sums};
 use crate::error::{Error, Result, check_len, check_shape};
 use crate::factor::SymEigen;
 use crate::kronecker::kronecker_factors_apply;
@@ -151,20 +151,14 @@ impl<T: Scalar> HasDiagonal<T> for KroneckerN<T> {
 impl<T: Scalar> HasTrace<T> for KroneckerN<T> {
     /// Π tr F_i.
     fn trace(&self, _ctx: &Ctx<T>) -> Result<T> {
-        let trace = |f: &Mat<T>| (0..f.nrows()).map(|i| f[(i, i)].f64()).sum::<f64>();
-        Ok(T::of(self.factors().map(trace).product()))
+        Ok(T::of(sums::product(self.factors().map(sums::trace))))
     }
 }
 
 impl<T: Scalar> HasFrobeniusNorm<T> for KroneckerN<T> {
     /// Π ‖F_i‖_F.
     fn frobenius_norm(&self, _ctx: &Ctx<T>) -> Result<T> {
-        let norm = |f: &Mat<T>| {
-            let largest = f.as_slice().iter().fold(0f64, |max, x| max.max(x.f64().abs()));
-            let square = |x: &T| (x.f64() / largest).powi(2);
-            if largest > 0.0 { largest * f.as_slice().iter().map(square).sum::<f64>().sqrt() } else { 0.0 }
-        };
-        Ok(T::of(self.factors().map(norm).product()))
+        Ok(T::of(sums::product(self.factors().map(sums::frobenius))))
     }
 }
 
@@ -198,6 +192,19 @@ impl<T: Scalar> Curvature<T> for KroneckerN<T> {
     fn damped(&self, ctx: &Ctx<T>, lambda: Damping<T>) -> Result<KroneckerNInverse<T>> {
         let factors: Vec<MatRef<'_, T>> = self.factors().map(Mat::as_ref).collect();
         KroneckerNInverse::new(ctx, &factors, self.damping, lambda)
+    }
+}
+
+impl<T: Scalar> HasDampingSweep<T> for KroneckerN<T> {
+    type Sweep<'a> = FreeSweep<'a, T, KroneckerNInverse<T>>;
+
+    /// Exact damping decomposes every F_i here, once; factored damping factors them for each λ.
+    fn sweep(&self, ctx: &Ctx<T>) -> Result<Self::Sweep<'_>> {
+        if self.damping != KroneckerDamping::Exact {
+            return Ok(FreeSweep::new(self.dim, |ctx, lambda| self.damped(ctx, lambda)));
+        }
+        let any = self.damped(ctx, Damping::try_from(1.0)?)?;
+        Ok(FreeSweep::new(self.dim, move |_, lambda| any.redamp(lambda)))
     }
 }
 

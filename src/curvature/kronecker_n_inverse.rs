@@ -18,7 +18,7 @@ use super::{
     DampedSolver, Damping, FactorInverse, Fidelity, HasInverseSquareRoot, HasLogDeterminant, KroneckerDamping,
     KroneckerN, KroneckerNRoot, SolvePath, SolveReport,
 };
-use crate::backend::{Ctx, check};
+use crate::backend::{Ctx, Scratch, check};
 use crate::error::{Error, Result, check_shape};
 use crate::factor::{Cholesky, SymEigen};
 use crate::kronecker::kronecker_factors_apply;
@@ -133,15 +133,28 @@ impl<T: Scalar> KroneckerNInverse<T> {
     /// # Errors
     /// [`Error::Shape`].
     pub fn precondition_matrix(&self, ctx: &Ctx<T>, v: MatRef<'_, T>, mut out: MatMut<'_, T>) -> Result<()> {
+        check_shape("precondition_matrix: out", v.shape(), out.shape())?;
+        out.copy_from(self.preconditioned(ctx, v)?.as_ref())
+    }
+
+    /// [`KroneckerNInverse::precondition_matrix`] in place.
+    ///
+    /// # Errors
+    /// [`Error::Shape`].
+    pub fn precondition_in_place(&self, ctx: &Ctx<T>, mut v: MatMut<'_, T>) -> Result<()> {
+        let solved = self.preconditioned(ctx, v.rb())?;
+        v.copy_from(solved.as_ref())
+    }
+
+    fn preconditioned<'c>(&self, ctx: &'c Ctx<T>, v: MatRef<'_, T>) -> Result<Scratch<'c, T>> {
         let d_out = self.fastest();
         let columns = self.dim.checked_div(d_out).unwrap_or(v.ncols());
         check_shape("precondition_matrix: V", (d_out, columns), v.shape())?;
-        check_shape("precondition_matrix: out", v.shape(), out.shape())?;
         let mut stacked = ctx.scratch(v.nrows(), v.ncols());
         stacked.as_mut().copy_from(v)?;
         let mut solved = ctx.scratch(v.nrows(), v.ncols());
         self.apply(ctx, MatRef::from_column(stacked.as_slice()), MatMut::from_column(solved.as_mut_slice()))?;
-        out.copy_from(solved.as_ref())
+        Ok(solved)
     }
 }
 

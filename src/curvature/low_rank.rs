@@ -13,9 +13,9 @@
 use super::{
     Curvature, Damping, Definiteness, HasFrobeniusNorm, HasSquareRoot, HasTrace, LowRankInverse, low_rank_inverse,
 };
+use crate::backend::sums::norm;
 use crate::backend::{Ctx, check};
 use crate::error::{Error, Result, check_len, check_shape};
-use crate::krylov::norm;
 use crate::linop::{HasDiagonal, LinearOperator, SelfAdjoint, TransposeOperator};
 use crate::mat::{Mat, MatMut, MatRef, Op};
 use crate::scalar::Scalar;

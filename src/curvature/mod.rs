@@ -9,18 +9,22 @@
 //! |---|---|---|---|---|
 //! | [`Dense`] | closed | Cholesky | exact | yes |
 //! | [`Diagonal`] | closed | elementwise | exact | yes |
-//! | [`BlockDiagonal`] of any | closed | block by block | worst of its blocks | if every block may |
+//! | [`ScaledIdentity`] σI | closed | elementwise | exact | yes |
 //! | [`Kronecker`] A ⊗ S | not closed | eigenbases, or two Choleskys with π | exact, or factored | yes |
-//! | [`BlockTridiagonal`] chain of A ⊗ S | not closed | a recursion over the layers with π | factored | yes |
 //! | [`KroneckerN`] A_1 ⊗ ... ⊗ A_k | not closed | eigenbases, or k Choleskys with λ split | exact, or factored | yes |
 //! | [`EigenKronecker`] (U_A ⊗ U_S) diag(S*) (U_A ⊗ U_S)ᵀ | closed in its basis | two rotations | exact | yes |
+//! | [`BlockTridiagonal`] chain of A ⊗ S | not closed | a recursion over the layers with π | factored | yes |
 //! | [`LowRank`] D + U Uᵀ | closed | Woodbury, k x k Cholesky | exact | yes |
-//! | [`SampleSpace`] JᵀJ | closed | P x P or N x N Cholesky, CG, LSMR | exact, or iterative | its direct solvers |
-//! | [`MatrixFree`] | shifted operator | preconditioned CG | iterative | no: not linear in B |
-//! | [`ScaledIdentity`] σI | closed | elementwise | exact | yes |
+//! | [`DirectSampleSpace`] JᵀJ | closed | P x P or N x N Cholesky | exact | yes |
+//! | [`BlockDiagonal`] of any | closed | block by block | worst of its blocks | if every block may |
 //! | [`Scaled`](crate::linop::Scaled) s C, [`Shifted`](crate::linop::Shifted) C + μI, [`Permuted`] P C Pᵀ | as C | that of C | as C | if C's may |
+//! | [`InMetric`] C, damped by λM | as F⁻¹ C F⁻ᵀ, M = F Fᵀ | that of F⁻¹ C F⁻ᵀ | as F⁻¹ C F⁻ᵀ | if its may |
 //! | [`Restricted`] to some parameters | closed | Cholesky of the submatrix | exact | yes |
+//! | [`SampleSpace`] JᵀJ | closed | the cheapest of Cholesky, CG, LSMR | exact, or iterative | its direct solvers |
+//! | [`MatrixFree`], [`MatrixFreeInMetric`] | shifted operator | preconditioned CG | iterative | no: not linear in B |
 //! | [`SumCurvature`] A + B | closed | CG, preconditioned by A | iterative | no: not linear in B |
+//!
+//! What a kind can tell beyond products and solves is a trait: [`HasTrace`] and its neighbours, [`HasDampingSweep`].
 
 mod any;
 mod any_capable;
@@ -51,7 +55,6 @@ mod roots;
 mod scaled;
 mod shifted;
 mod sum;
-mod sums;
 mod sweep;
 
 pub use any::AnyCurvature;
@@ -85,13 +88,11 @@ pub use metric_free::MatrixFreeInMetric;
 pub use permuted::{Permuted, PermutedSolver, Restricted, SelectedRows};
 pub use pi::PiRule;
 pub use roots::{DenseInverseRoot, KroneckerInverseRoot};
-pub use sweep::{
-    BlockSweep, DampingSweep, DenseSweep, DiagonalSweep, HasDampingSweep, KroneckerSweep, MatrixFreeSweep,
-};
-
-pub use crate::factor::{OnFailure, Recovery};
 pub use scaled::ScaledSolver;
 pub use sum::{SumCurvature, SumPreconditioner};
+pub use sweep::{BlockSweep, DampingSweep, DenseSweep, FreeSweep, HasDampingSweep, KroneckerSweep, MatrixFreeSweep};
+
+pub use crate::factor::{OnFailure, Recovery};
 
 use crate::backend::Ctx;
 use crate::error::{Error, Result, check_len, check_shape};

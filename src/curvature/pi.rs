@@ -12,10 +12,11 @@
 //!             section 6.3: π = √(‖A ⊗ I‖ / ‖I ⊗ S‖).
 
 use super::Damping;
-use crate::backend::check;
+use crate::backend::{Ctx, check, sums};
 use crate::error::{Error, Result};
 use crate::krylov::largest_ritz_value;
-use crate::mat::MatRef;
+use crate::linop::SymmetricDense;
+use crate::mat::{Mat, MatRef};
 use crate::scalar::Scalar;
 
 /// Lanczos steps of [`PiRule::OperatorNorm`]: the expected relative error of an eigenvalue is at most
@@ -96,38 +97,21 @@ fn mean_diagonal<T: Scalar>(m: MatRef<'_, T>) -> f64 {
     (0..n).map(|i| m.at(i, i).f64() / n as f64).sum()
 }
 
-/// ‖M‖_F / √n from the lower triangle of a symmetric M, scaled by the largest entry so that no square overflows or
-/// underflows.
+/// ‖M‖_F / √n from the lower triangle of a symmetric M, at any scale.
 fn root_mean_square<T: Scalar>(m: MatRef<'_, T>) -> f64 {
-    let below = |j: usize| &m.col(j)[j.min(m.nrows())..];
-    let largest = (0..m.ncols()).flat_map(below).fold(0f64, |max, x| max.max(x.f64().abs()));
-    if largest == 0.0 {
-        return 0.0;
-    }
-    let square = |x: &T| (x.f64() / largest).powi(2);
+    let below = |first: usize| (0..m.ncols()).flat_map(move |j| m.col(j).iter().skip(j + first)).map(|x| x.f64());
     // every entry below the diagonal stands for two
-    let column = |j: usize| below(j).iter().map(square).sum::<f64>() * 2.0 - below(j).first().map_or(0.0, square);
-    let sum: f64 = (0..m.ncols()).map(column).sum();
-    largest * (sum / m.nrows() as f64).sqrt()
+    let sum = sums::length(below(0).chain(below(1)));
+    sum.get() / (m.nrows().max(1) as f64).sqrt()
 }
 
-/// A lower bound of the largest eigenvalue from the lower triangle of a symmetric M, products being made at the scale
-/// of 1; NaN where M is not finite.
+/// A lower bound of the largest eigenvalue from the lower triangle of a symmetric M, in f64 at the scale of 1; NaN where
+/// M is not finite.
 fn largest_eigenvalue<T: Scalar>(m: MatRef<'_, T>) -> f64 {
     let n = m.nrows().min(m.ncols());
     let scale = check::power_of_two_scale(m);
-    let product = |v: &[f64], out: &mut [f64]| {
-        out.fill(0.0);
-        for j in 0..n {
-            let column = &m.col(j)[j..n];
-            let entry = |x: &T| scale.scale(*x).f64();
-            out[j] += column.iter().zip(&v[j..]).map(|(x, v)| entry(x) * v).sum::<f64>();
-            column.iter().zip(&mut out[j..]).skip(1).for_each(|(x, out)| *out += entry(x) * v[j]);
-        }
-        Ok(())
-    };
-    match largest_ritz_value(n, NORM_STEPS, 0, product) {
-        Ok(found) if found.value.is_finite() => scale.unscale(T::of(found.value)).f64(),
-        _ => f64::NAN,
-    }
+    let whole = Mat::from_fn(n, n, |i, j| scale.scale(m.at(i.max(j), i.min(j))).f64());
+    let found = SymmetricDense::new(whole)
+        .and_then(|whole| largest_ritz_value(&Ctx::<f64>::reference(), &whole, NORM_STEPS, 0));
+    found.map_or(f64::NAN, |found| scale.unscale(T::of(found.value)).f64())
 }

@@ -4,6 +4,7 @@
 //! dense       X_k = Q (D + λ_k)⁻¹ (Qᵀ B)                       Kronecker   the same in the two small eigenbases
 //! factored    1 / ((a_j + π √λ_k)(s_i + √λ_k / π)) in place of 1 / (a_j s_i + λ_k), π being that of the factors
 //! blocks      block by block                                   matrix-free multi-shift conjugate gradient
+//! free        a solver for each λ: diagonal, identity, eigenbases of k factors, spectrum of J Jᵀ or JᵀJ
 //! ```
 //! Each X_k is the one that `damped(λ_k)` solves for, to rounding.
 //!
@@ -14,9 +15,13 @@
 //! Reference   K. Levenberg 1944 and D. Marquardt 1963 try several λ a step; for the shifts see
 //!             [`multi_shift_cg`](crate::krylov::multi_shift_cg).
 
+use std::fmt;
+use std::sync::Arc;
+
 use super::block_diagonal::worse;
 use super::{
-    BlockDiagonal, Curvature, Damping, Dense, Diagonal, Kronecker, KroneckerDamping, MatrixFree, PiRule, SolveReport,
+    BlockDiagonal, Curvature, DampedSolver, Damping, Dense, Diagonal, EigenKronecker, Kronecker, KroneckerDamping,
+    MatrixFree, PiRule, ScaledIdentity, SolveReport,
 };
 use crate::backend::{Ctx, check};
 use crate::error::{Error, Result, check_len, check_shape};
@@ -140,7 +145,8 @@ impl<T: Scalar> DampingSweep<T> for DenseSweep<T> {
     }
 }
 
-/// A diagonal needs nothing but itself.
+/// A solver of its own for every λ, none of which factors: of the curvature itself, or of what it was decomposed into
+/// once.
 ///
 /// ```
 /// use pullback::curvature::{DampingSweep, Diagonal, HasDampingSweep};
@@ -151,43 +157,62 @@ impl<T: Scalar> DampingSweep<T> for DenseSweep<T> {
 /// assert_eq!(x[0][(0, 0)], 0.25);
 /// # Ok::<(), pullback::Error>(())
 /// ```
-#[derive(Debug, Clone)]
-pub struct DiagonalSweep<'a, T>(&'a Diagonal<T>);
+pub struct FreeSweep<'a, T, D> {
+    dim: usize,
+    damped: Arc<Damp<'a, T, D>>,
+}
 
-impl<T: Scalar> HasDampingSweep<T> for Diagonal<T> {
-    type Sweep<'a> = DiagonalSweep<'a, T>;
+type Damp<'a, T, D> = dyn Fn(&Ctx<T>, Damping<T>) -> Result<D> + Send + Sync + 'a;
 
-    fn sweep(&self, _ctx: &Ctx<T>) -> Result<DiagonalSweep<'_, T>> {
-        Ok(DiagonalSweep(self))
+impl<'a, T: Scalar, D: DampedSolver<T>> FreeSweep<'a, T, D> {
+    /// Of a matrix of order n, given its solver for any λ.
+    pub(super) fn new(dim: usize, damped: impl Fn(&Ctx<T>, Damping<T>) -> Result<D> + Send + Sync + 'a) -> Self {
+        Self { dim, damped: Arc::new(damped) }
     }
 }
 
-impl<T: Scalar> DampingSweep<T> for DiagonalSweep<'_, T> {
+impl<T, D> Clone for FreeSweep<'_, T, D> {
+    fn clone(&self) -> Self {
+        Self { dim: self.dim, damped: Arc::clone(&self.damped) }
+    }
+}
+
+impl<T, D> fmt::Debug for FreeSweep<'_, T, D> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FreeSweep").field("dim", &self.dim).finish_non_exhaustive()
+    }
+}
+
+impl<T: Scalar, D: DampedSolver<T>> DampingSweep<T> for FreeSweep<'_, T, D> {
     fn dim(&self) -> usize {
-        self.0.dim()
+        self.dim
     }
 
     fn solve_sweep_into(
         &self,
-        _ctx: &Ctx<T>,
+        ctx: &Ctx<T>,
         b: MatRef<'_, T>,
         lambdas: &[Damping<T>],
         x: &mut [MatMut<'_, T>],
     ) -> Result<Vec<SolveReport>> {
-        let entries = self.0.entries();
-        for lambda in lambdas {
-            if let Some(pivot) = entries.iter().position(|&d| !(d + lambda.get() > T::ZERO)) {
-                return Err(Error::NotPositiveDefinite { op: "DiagonalSweep", pivot });
-            }
-        }
-        for (lambda, x) in lambdas.iter().zip(x) {
-            for (x, b) in x.cols_mut().zip(b.cols()) {
-                x.iter_mut().zip(b).zip(entries).for_each(|((x, &b), &d)| *x = b / (d + lambda.get()));
-            }
-        }
-        Ok(direct(lambdas))
+        // every solver before anything is written
+        let solvers = lambdas.iter().map(|&lambda| (self.damped)(ctx, lambda)).collect::<Result<Vec<_>>>()?;
+        solvers.iter().zip(x).map(|(solver, x)| solver.solve_into(ctx, b, x.rb_mut())).collect()
     }
 }
+
+macro_rules! damped_for_free {
+    ($($curvature:ident),+) => {$(
+        impl<T: Scalar> HasDampingSweep<T> for $curvature<T> {
+            type Sweep<'a> = FreeSweep<'a, T, Self::Solver>;
+
+            fn sweep(&self, _ctx: &Ctx<T>) -> Result<Self::Sweep<'_>> {
+                Ok(FreeSweep::new(self.dim(), |ctx, lambda| self.damped(ctx, lambda)))
+            }
+        }
+    )+};
+}
+damped_for_free!(Diagonal, ScaledIdentity, EigenKronecker);
 
 /// The two eigendecompositions of a Kronecker product, for either damping.
 ///

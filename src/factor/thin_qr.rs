@@ -13,6 +13,7 @@
 //! Reference   L. Giraud, J. Langou, M. Rozložník, Comput. Math. Appl. 50 (2005) 1069-1075,
 //!             doi 10.1016/j.camwa.2005.08.009; B. N. Parlett, The Symmetric Eigenvalue Problem, 1998, section 6.9.
 
+use crate::backend::sums::norm;
 use crate::backend::{Ctx, check};
 use crate::error::Result;
 use crate::mat::{Mat, MatRef, Op};
@@ -111,9 +112,4 @@ impl<T: Scalar> ThinQr<T> {
     pub fn into_q(self) -> Mat<T> {
         self.q
     }
-}
-
-/// ‖x‖ of a column at the scale of 1, summed in f64.
-fn norm<T: Scalar>(x: &[T]) -> f64 {
-    x.iter().map(|x| x.f64() * x.f64()).sum::<f64>().sqrt()
 }

@@ -19,7 +19,7 @@
 
 use super::apply::kronecker_apply;
 use super::eigen::KroneckerEigen;
-use crate::backend::{Ctx, check};
+use crate::backend::{Ctx, check, sums};
 use crate::error::{Error, Result, check_shape};
 use crate::factor::{Lu, SymEigen};
 use crate::linop::LinearOperator;
@@ -131,16 +131,14 @@ impl<T: Scalar> KroneckerProduct<T> {
     /// # Errors
     /// [`Error::Shape`].
     pub fn trace(&self) -> Result<T> {
-        let trace = |m: &Mat<T>| {
-            check::square("KroneckerProduct::trace", m.as_ref())?;
-            Ok::<T, Error>((0..m.nrows()).map(|i| m[(i, i)]).sum())
-        };
-        Ok(trace(&self.a)? * trace(&self.b)?)
+        check::square("KroneckerProduct::trace", self.a.as_ref())?;
+        check::square("KroneckerProduct::trace", self.b.as_ref())?;
+        Ok(T::of(sums::product([&self.a, &self.b].map(sums::trace))))
     }
 
     /// ‖A ⊗ B‖_F = ‖A‖_F ‖B‖_F.
     pub fn frobenius_norm(&self) -> T {
-        T::of(frobenius(&self.a) * frobenius(&self.b))
+        T::of(sums::product([&self.a, &self.b].map(sums::frobenius)))
     }
 
     /// det(A ⊗ B) = (det A)^{n_b} (det B)^{n_a} for square factors of orders n_a, n_b; 0 when one is singular.
@@ -269,16 +267,5 @@ fn require<T: Scalar>(e: &SymEigen<T>, op: &'static str, holds: impl Fn(T) -> bo
     match e.values().iter().position(|&w| !holds(w)) {
         Some(pivot) => Err(Error::NotPositiveDefinite { op, pivot }),
         None => Ok(()),
-    }
-}
-
-/// ‖M‖_F in f64, scaled by the largest entry so that no square overflows or underflows.
-fn frobenius<T: Scalar>(m: &Mat<T>) -> f64 {
-    let entries = || m.as_slice().iter().map(|x| x.f64());
-    let largest = entries().fold(0f64, |max, x| if max.is_nan() || x.abs() <= max { max } else { x.abs() });
-    if largest > 0.0 && largest.is_finite() {
-        largest * entries().map(|x| (x / largest).powi(2)).sum::<f64>().sqrt()
-    } else {
-        largest
     }
 }

@@ -13,6 +13,7 @@
 //!             for Sparse Linear Systems, 2nd ed., algorithm 9.1 (with the preconditioner).
 
 use super::{CgColumn, CgOptions, CgReport, CgStart, CgStop};
+use crate::backend::sums::dot;
 use crate::backend::{Ctx, Scratch, check};
 use crate::error::{Result, check_shape};
 use crate::linop::{Preconditioner, SelfAdjoint};
@@ -325,20 +326,6 @@ fn residual<T: Scalar>(b: &[T], ax: &[T], scale: T, r: &mut [T]) {
 fn model<T: Scalar>(x: &[T], b: &[T], r: &[T], scale: f64) -> f64 {
     let sum: f64 = x.iter().zip(b).zip(r).map(|((&x, &b), &r)| x.f64() * (scale * b.f64() + r.f64())).sum();
     -0.5 * sum / scale
-}
-
-/// xᵀy, summed in f64 by eight partial sums (which the compiler can turn into vector instructions).
-pub(super) fn dot<T: Scalar>(x: &[T], y: &[T]) -> f64 {
-    const LANES: usize = 8;
-    let mut partial = [0f64; LANES];
-    let (xs, ys) = (x.chunks_exact(LANES), y.chunks_exact(LANES));
-    let rest: f64 = xs.remainder().iter().zip(ys.remainder()).map(|(x, y)| x.f64() * y.f64()).sum();
-    for (x, y) in xs.zip(ys) {
-        for l in 0..LANES {
-            partial[l] += x[l].f64() * y[l].f64();
-        }
-    }
-    partial.iter().sum::<f64>() + rest
 }
 
 /// y ← y + s x.

@@ -17,8 +17,9 @@
 //!             Symmetric Eigenvalue Problem, 1998, chapter 13; C. C. Paige, IMA J. Appl. Math. 10 (1972) 373-381,
 //!             doi 10.1093/imamat/10.3.373.
 
-use super::cg::{axpy, dot};
+use super::cg::axpy;
 use super::ritz::Ritz;
+use crate::backend::sums::{dot, norm};
 use crate::backend::{Ctx, check};
 use crate::error::{Error, Result, check_shape};
 use crate::linop::SelfAdjoint;
@@ -219,7 +220,7 @@ impl<T: Scalar> Column<T> {
     fn step(&mut self, ctx: &Ctx<T>, j: usize, steps: usize, w: &mut [T], reorthogonalize: bool) -> Result<()> {
         check::finite_slice("lanczos: product", w)?;
         let n = w.len();
-        self.size = self.size.max(dot(w, w).sqrt());
+        self.size = self.size.max(norm(w));
         if j > 0 {
             axpy(T::of(-self.betas[j - 1]), self.vector(j - 1), w);
         }
@@ -233,7 +234,7 @@ impl<T: Scalar> Column<T> {
                 ctx.gemv(-T::ONE, basis, Op::No, coefficients.as_slice(), T::ONE, w)?;
             }
         }
-        let beta = dot(w, w).sqrt();
+        let beta = norm(w);
         if !(alpha.is_finite() && beta.is_finite() && self.size.is_finite()) {
             return Err(Error::NotFinite { op: "lanczos: product" });
         }

@@ -12,7 +12,8 @@
 //! Reference   D. C.-L. Fong, M. Saunders, LSMR: An iterative algorithm for sparse least-squares problems, SIAM J. Sci.
 //!             Comput. 33 (2011) 2950-2971, doi 10.1137/10079687X, sections 2, 3, 5 and 6.
 
-use super::{LsmrOptions, LsmrReport, LsmrStop, norm};
+use super::{LsmrOptions, LsmrReport, LsmrStop};
+use crate::backend::sums::norm;
 use crate::backend::{Ctx, Scratch, check};
 use crate::error::{Result, check_len};
 use crate::linop::TransposeOperator;

@@ -9,7 +9,6 @@ mod largest;
 mod lsmr;
 mod lsmr_options;
 mod multi_shift;
-mod norm;
 mod ritz;
 mod stop;
 
@@ -25,6 +24,5 @@ pub use largest::{RitzValue, largest_ritz_value};
 pub use lsmr::lsmr;
 pub use lsmr_options::{LsmrOptions, LsmrReport, LsmrStop};
 pub use multi_shift::{MultiShiftReport, ShiftColumn, multi_shift_cg};
-pub(crate) use norm::norm;
 pub use ritz::Ritz;
 pub use stop::CgStop;

@@ -17,6 +17,7 @@
 //!             for families of shifted systems, Appl. Numer. Math. 49 (2004), doi:10.1016/j.apnum.2003.11.010.
 
 use super::{CgOptions, CgStop};
+use crate::backend::sums::dot;
 use crate::backend::{Ctx, Scratch, check};
 use crate::error::{Error, Result, check_len, check_shape};
 use crate::linop::SelfAdjoint;
@@ -301,8 +302,4 @@ fn part<T>(all: &[T], n: usize, index: usize) -> &[T] {
 
 fn part_mut<T>(all: &mut [T], n: usize, index: usize) -> &mut [T] {
     &mut all[index * n..(index + 1) * n]
-}
-
-fn dot<T: Scalar>(x: &[T], y: &[T]) -> f64 {
-    x.iter().zip(y).map(|(x, y)| x.f64() * y.f64()).sum()
 }

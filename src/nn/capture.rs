@@ -34,10 +34,6 @@ impl<T: Scalar> LayeredObjective<T> for Mlp<T> {
         Workspace::default()
     }
 
-    fn l2(&self) -> T {
-        self.l2_coefficient()
-    }
-
     fn forward(&self, ctx: &Ctx<T>, theta: &[T], batch: &Batch<T>, ws: &mut Workspace<T>) -> Result<T> {
         self.check(theta, batch)?;
         let sum = self.forward_pass(ctx, theta, batch.inputs(), batch.targets(), ws)?;

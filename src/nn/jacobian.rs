@@ -157,10 +157,6 @@ impl<T: Scalar> JacobianSource<T> for MlpJacobian<'_, T> {
 impl<T: Scalar> ResidualObjective<T> for Mlp<T> {
     type Jacobian<'a> = MlpJacobian<'a, T>;
 
-    fn l2(&self) -> T {
-        self.l2_coefficient()
-    }
-
     fn linearize<'a>(
         &'a self,
         ctx: &Ctx<T>,

@@ -218,6 +218,10 @@ impl<T: Scalar> Objective<T> for Mlp<T> {
         &self.layout
     }
 
+    fn l2(&self) -> T {
+        self.l2_coefficient()
+    }
+
     fn loss(&self, ctx: &Ctx<T>, theta: &[T], batch: &Batch<T>) -> Result<T> {
         let sum = self.in_parts(ctx, theta, batch, |_, _, _, _| Ok(()))?;
         Ok(T::of(self.weight(batch.cases()) * sum + self.penalty(ctx, theta)))

@@ -93,6 +93,11 @@ pub trait Objective<T: Scalar> {
     /// The weight matrices inside θ.
     fn layout(&self) -> &ParamLayout;
 
+    /// η of the L2 term η/2 ‖θ‖² in h; none unless told.
+    fn l2(&self) -> T {
+        T::ZERO
+    }
+
     /// h(θ) on the batch.  1 pass.
     ///
     /// # Errors
@@ -200,7 +205,7 @@ pub trait CaptureSink<T: Scalar> {
 /// An objective with dense layers, which K-FAC can look into.
 ///
 /// The Gauss-Newton matrix G = JᵀH_zJ meant here belongs to the *data* term of the loss, with the objective's reduction
-/// (mean or sum over cases); the L2 term's η I is reported by [`LayeredObjective::l2`] and added by the optimizer.
+/// (mean or sum over cases); the L2 term's η I is reported by [`Objective::l2`] and added by the optimizer.
 /// A ⊗ S from a capture approximates the layer's block of that same G: the reduction enters S only.
 pub trait LayeredObjective<T: Scalar>: Objective<T> {
     /// Activations and gradients of the last forward and backward pass.
@@ -208,9 +213,6 @@ pub trait LayeredObjective<T: Scalar>: Objective<T> {
 
     /// An empty workspace; buffers grow on first use and are then reused.
     fn workspace(&self) -> Self::Workspace;
-
-    /// η of the L2 term η/2 ‖θ‖².
-    fn l2(&self) -> T;
 
     /// h(θ) keeping the activations in the workspace for the calls below.  1 pass.
     ///
@@ -232,8 +234,9 @@ pub trait LayeredObjective<T: Scalar>: Objective<T> {
     ) -> Result<()>;
 
     /// Sends every layer's activations once, and its pseudo-gradients, to `sink`, after `forward` at the same θ and
-    /// batch; after each set of pseudo-gradients the pair of it and the layer's activations. `sample` selects the random targets: equal numbers, equal targets. At most `cases` of the batch are
-    /// used (the first ones).  1 pass (as many as outputs for [`FisherKind::Exact`], none for [`FisherKind::Recursive`]).
+    /// batch; after each set of pseudo-gradients the pair of it and the layer's activations. `sample` selects the random
+    /// targets: equal numbers, equal targets. At most `cases` of the batch are used (the first ones).  1 pass (as many as
+    /// outputs for [`FisherKind::Exact`], none for [`FisherKind::Recursive`]).
     ///
     /// # Errors
     /// Those of the sink.

@@ -63,11 +63,6 @@ pub trait ResidualObjective<T: Scalar>: Objective<T> {
     where
         Self: 'a;
 
-    /// η of the L2 term η/2 ‖θ‖²; none unless told.
-    fn l2(&self) -> T {
-        T::ZERO
-    }
-
     /// h(θ), J and r on the batch.
     ///
     /// # Errors

@@ -20,10 +20,11 @@
 //!             randomization, 2025, arXiv:2505.12149.
 
 use super::{Linearization, Optimizer, Passes, ResidualObjective, SpringOptions, StepReport, finite_loss};
+use crate::backend::sums::norm;
 use crate::backend::{Ctx, check};
 use crate::curvature::{Curvature, Damping, SampleSpace, SolveReport};
 use crate::error::{Error, Result, check_len};
-use crate::krylov::{CgStop, norm};
+use crate::krylov::CgStop;
 use crate::linop::LinearOperator;
 use crate::mat::{MatMut, MatRef};
 use crate::scalar::Scalar;

@@ -149,6 +149,10 @@ impl<T: Scalar> Objective<T> for LeastSquares<T> {
         &self.layout
     }
 
+    fn l2(&self) -> T {
+        self.l2
+    }
+
     fn loss(&self, ctx: &Ctx<T>, theta: &[T], batch: &Regression<T>) -> Result<T> {
         self.evaluate(ctx, theta, batch, &mut Mat::zeros(0, 0))
     }
@@ -166,10 +170,6 @@ impl<T: Scalar> LayeredObjective<T> for LeastSquares<T> {
 
     fn workspace(&self) -> Mat<T> {
         Mat::zeros(0, 0)
-    }
-
-    fn l2(&self) -> T {
-        self.l2
     }
 
     fn forward(&self, ctx: &Ctx<T>, theta: &[T], batch: &Regression<T>, ws: &mut Mat<T>) -> Result<T> {

@@ -55,6 +55,10 @@ impl<O: Objective<f64>> Objective<f64> for Reparameterized<'_, O> {
         self.inner.layout()
     }
 
+    fn l2(&self) -> f64 {
+        self.inner.l2()
+    }
+
     fn loss(&self, ctx: &Ctx<f64>, theta: &[f64], batch: &O::Batch) -> Result<f64> {
         self.inner.loss(ctx, &self.to_inner(ctx, theta), batch)
     }
@@ -120,10 +124,6 @@ impl<O: LayeredObjective<f64>> LayeredObjective<f64> for Reparameterized<'_, O> 
 
     fn workspace(&self) -> O::Workspace {
         self.inner.workspace()
-    }
-
-    fn l2(&self) -> f64 {
-        self.inner.l2()
     }
 
     fn forward(&self, ctx: &Ctx<f64>, theta: &[f64], batch: &O::Batch, ws: &mut O::Workspace) -> Result<f64> {

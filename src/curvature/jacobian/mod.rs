@@ -29,9 +29,9 @@ pub use sample_space::{DirectSampleSpace, SampleSpace};
 pub use solver::SampleSpaceSolver;
 pub use sources::{DenseJacobian, JvpVjp, RowChunks};
 
+use crate::backend::sums::norm;
 use crate::backend::{Ctx, check};
 use crate::error::{Error, Result, check_len};
-use crate::krylov::norm;
 use crate::linop::TransposeOperator;
 use crate::mat::{Mat, MatMut};
 use crate::random::Draws;

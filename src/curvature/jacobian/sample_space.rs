@@ -15,9 +15,11 @@ use super::{
     SampleSpaceSolver, SampleSpaceSpectrum, squared_norm,
 };
 use crate::backend::Ctx;
-use crate::curvature::{Curvature, Damping, Definiteness, HasFrobeniusNorm, HasSquareRoot, HasTrace};
+use crate::backend::sums::norm;
+use crate::curvature::{
+    Curvature, Damping, Definiteness, FreeSweep, HasDampingSweep, HasFrobeniusNorm, HasSquareRoot, HasTrace,
+};
 use crate::error::{Result, check_len, check_shape};
-use crate::krylov::norm;
 use crate::linop::{HasDiagonal, LinearOperator, SelfAdjoint, Transposed};
 use crate::mat::{MatMut, MatRef};
 use crate::scalar::Scalar;
@@ -192,6 +194,28 @@ impl<T: Scalar, J: JacobianSource<T> + Clone> Curvature<T> for SampleSpace<T, J>
     }
 }
 
+/// By the smaller of the two spectra, whatever path the options name: the solves are direct.
+impl<T: Scalar, J: JacobianSource<T> + Clone> HasDampingSweep<T> for SampleSpace<T, J> {
+    type Sweep<'a>
+        = FreeSweep<'a, T, SampleSpaceInverse<T, J>>
+    where
+        Self: 'a;
+
+    fn sweep(&self, ctx: &Ctx<T>) -> Result<Self::Sweep<'_>> {
+        let (n, p) = self.jacobian.shape();
+        spectral_sweep(ctx, self, if n < p { DirectPath::Kernel } else { DirectPath::Primal })
+    }
+}
+
+fn spectral_sweep<'a, T: Scalar, J: JacobianSource<T> + Clone + 'a>(
+    ctx: &Ctx<T>,
+    c: &SampleSpace<T, J>,
+    path: DirectPath,
+) -> Result<FreeSweep<'a, T, SampleSpaceInverse<T, J>>> {
+    let spectrum = c.spectrum(ctx, path)?;
+    Ok(FreeSweep::new(c.dim(), move |_, lambda| spectrum.damped(lambda)))
+}
+
 /// C = JᵀJ whose solver always factors one given system: it may precondition, and be a block of
 /// [`BlockDiagonal`](crate::curvature::BlockDiagonal).
 ///
@@ -277,5 +301,17 @@ impl<T: Scalar, J: JacobianSource<T> + Clone> Curvature<T> for DirectSampleSpace
 
     fn quadratic_form(&self, ctx: &Ctx<T>, v: MatRef<'_, T>, out: &mut [T]) -> Result<()> {
         forms(ctx, self.inner.jacobian(), v, out)
+    }
+}
+
+impl<T: Scalar, J: JacobianSource<T> + Clone> HasDampingSweep<T> for DirectSampleSpace<T, J> {
+    type Sweep<'a>
+        = FreeSweep<'a, T, SampleSpaceInverse<T, J>>
+    where
+        Self: 'a;
+
+    /// By the spectrum of the system of this path.
+    fn sweep(&self, ctx: &Ctx<T>) -> Result<Self::Sweep<'_>> {
+        spectral_sweep(ctx, &self.inner, self.path)
     }
 }

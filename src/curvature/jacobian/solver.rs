@@ -14,12 +14,13 @@
 
 use super::{JacobianSource, PathPlan, SampleSpace, SampleSpaceInverse, SampleSpacePath};
 use crate::backend::Ctx;
+use crate::backend::sums::norm;
 use crate::curvature::{
     Curvature, DampedSolver, Damping, Definiteness, Fidelity, MatrixFree, MatrixFreeSolver, Recovery, SolvePath,
     SolveReport,
 };
 use crate::error::{Result, check_shape};
-use crate::krylov::{CgOptions, CgStop, LsmrOptions, LsmrReport, LsmrStop, lsmr, norm};
+use crate::krylov::{CgOptions, CgStop, LsmrOptions, LsmrReport, LsmrStop, lsmr};
 use crate::linop::{LinearOperator, TransposeOperator};
 use crate::mat::{MatMut, MatRef};
 use crate::scalar::Scalar;

@@ -7,6 +7,9 @@
 //! otherwise outweigh its own term where (w_1 + λ) / (tail + λ) > 1/ε, and M⁻¹ would not be positive definite.
 //!
 //! Cost        8nrk flops for k columns; n r numbers, shared by all λ.
+//! Laws        tests/built_preconditioners.rs (through the preconditioners built on it).
+//! Reference   L. Giraud, J. Langou, M. Rozložník, The loss of orthogonality in the Gram-Schmidt orthogonalization
+//!             process, Comput. Math. Appl. 50 (2005), doi:10.1016/j.camwa.2005.08.009 (why twice is enough).
 
 use std::sync::Arc;
 

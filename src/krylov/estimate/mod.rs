@@ -26,7 +26,7 @@ pub use hutchinson::{DiagonalEstimate, diagonal_estimate, hutchinson};
 pub use quadrature::{log_determinant_estimate, spectral_sum};
 pub use xtrace::xtrace;
 
-use super::cg::dot;
+use crate::backend::sums::dot;
 use crate::backend::{Ctx, check};
 use crate::error::{Error, Result};
 use crate::linop::SelfAdjoint;
@@ -92,7 +92,7 @@ impl Budget {
 
 /// The law of a probe; all have E[v vᵀ] = I.
 #[derive(Debug, Clone, Copy)]
-enum Probe {
+pub(super) enum Probe {
     /// Independent signs.
     Rademacher,
     /// Independent standard normals.
@@ -101,7 +101,7 @@ enum Probe {
 
 impl Probe {
     /// Column j ← probe `first + j` of the seed.
-    fn fill<T: Scalar>(self, seed: u64, first: usize, mut block: MatMut<'_, T>) {
+    pub(super) fn fill<T: Scalar>(self, seed: u64, first: usize, mut block: MatMut<'_, T>) {
         for (j, column) in block.cols_mut().enumerate() {
             let mut draws = Draws::new(seed, (first + j) as u64);
             for v in column {
