@@ -31,7 +31,8 @@ use crate::scalar::Scalar;
 
 /// The SPRING optimizer, for any [`ResidualObjective`].
 ///
-/// ```
+#[cfg_attr(feature = "nn", doc = "```")]
+#[cfg_attr(not(feature = "nn"), doc = "```ignore")]
 /// use pullback::nn::{Activation, Init, Mlp};
 /// use pullback::optim::{Objective, Optimizer, Spring, SpringOptions};
 /// use pullback::{Ctx, Mat};
