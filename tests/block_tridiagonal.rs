@@ -4,6 +4,9 @@
 //! The oracle builds the matrix in f64 from the factors as the code under test holds them: diagonal blocks Ã ⊗ S̃, first
 //! off-diagonal blocks from the cross moments, further ones as products with *dense* Ψ.
 
+#[path = "common/for_both.rs"]
+#[macro_use]
+mod for_both;
 mod curvature_support;
 
 #[path = "common/chains.rs"]
@@ -177,7 +180,7 @@ fn reduces_to_block_diagonal<T: Scalar>() {
     }
 }
 
-fn norms<T: Scalar>() {
+fn trace_and_frobenius_norm<T: Scalar>() {
     for c in chains_to_try::<T>() {
         let matrix = c.matrix();
         let (n, size) = (c.len(), norm(&matrix));
@@ -192,30 +195,7 @@ fn norms<T: Scalar>() {
     }
 }
 
-macro_rules! for_both {
-    ($module:ident, $t:ty) => {
-        mod $module {
-            #[test]
-            fn keeps_the_contract() {
-                super::keeps_the_contract::<$t>();
-            }
-            #[test]
-            fn equals_the_dense_matrix() {
-                super::equals_the_dense_matrix::<$t>();
-            }
-            #[test]
-            fn reduces_to_block_diagonal() {
-                super::reduces_to_block_diagonal::<$t>();
-            }
-            #[test]
-            fn trace_and_frobenius_norm() {
-                super::norms::<$t>();
-            }
-        }
-    };
-}
-for_both!(single, f32);
-for_both!(double, f64);
+for_both!(keeps_the_contract, equals_the_dense_matrix, reduces_to_block_diagonal, trace_and_frobenius_norm);
 
 /// Why the curvature is the completion: cut off beyond three block diagonals, moments of data can be indefinite.
 #[test]

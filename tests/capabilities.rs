@@ -3,6 +3,9 @@
 //!
 //! A bound is `tolerance(n, κ)` times the norm of what is compared, κ being that of the damped matrix at hand.
 
+#[path = "common/for_both.rs"]
+#[macro_use]
+mod for_both;
 mod curvature_support;
 
 use std::sync::Arc;
@@ -216,22 +219,6 @@ fn representations_agree<T: Scalar>() {
     }
 }
 
-macro_rules! for_both {
-    ($($law:ident),+) => {
-        mod single {
-            $(#[test]
-            fn $law() {
-                super::$law::<f32>();
-            })+
-        }
-        mod double {
-            $(#[test]
-            fn $law() {
-                super::$law::<f64>();
-            })+
-        }
-    };
-}
 for_both!(plain, kronecker, blocks, erasure, representations_agree);
 
 #[test]

@@ -1,6 +1,9 @@
 //! Certificates against the dense truth: residuals, backward errors and condition estimates; broken solvers are exposed.
 //! Also the gap of Eq 24 and the operator-norm rule for π, against the formed matrices.
 
+#[path = "common/for_both.rs"]
+#[macro_use]
+mod for_both;
 mod curvature_support;
 
 use curvature_support::conformance::{damping, factored_system};
@@ -360,22 +363,6 @@ fn ritz_values<T: Scalar>() {
     }
 }
 
-macro_rules! for_both {
-    ($($law:ident),+) => {
-        mod single {
-            $(#[test]
-            fn $law() {
-                super::$law::<f32>();
-            })+
-        }
-        mod double {
-            $(#[test]
-            fn $law() {
-                super::$law::<f64>();
-            })+
-        }
-    };
-}
 for_both!(
     exact_kinds,
     conditions,

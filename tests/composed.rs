@@ -1,6 +1,9 @@
 //! Curvatures made of curvatures: scaled, shifted, permuted, restricted, summed, and the scaled identity. Each keeps the
 //! contract of its solver, agrees with a dense oracle, and passes on every capability of what it is made of.
 
+#[path = "common/for_both.rs"]
+#[macro_use]
+mod for_both;
 mod curvature_support;
 
 use curvature_support::conformance::{Claim, conforms, damping, diagonal_agrees, factored_system};
@@ -414,38 +417,7 @@ fn sums<T: Scalar>() {
     }
 }
 
-macro_rules! for_both {
-    ($module:ident, $t:ty) => {
-        mod $module {
-            #[test]
-            fn identities() {
-                super::identities::<$t>();
-            }
-            #[test]
-            fn scaled_and_shifted() {
-                super::scaled_and_shifted::<$t>();
-            }
-            #[test]
-            fn permuted_and_restricted() {
-                super::permuted_and_restricted::<$t>();
-            }
-            #[test]
-            fn nested() {
-                super::nested::<$t>();
-            }
-            #[test]
-            fn capabilities() {
-                super::capabilities::<$t>();
-            }
-            #[test]
-            fn sums() {
-                super::sums::<$t>();
-            }
-        }
-    };
-}
-for_both!(single, f32);
-for_both!(double, f64);
+for_both!(identities, scaled_and_shifted, permuted_and_restricted, nested, capabilities, sums);
 
 /// What the second summand adds on average, put into the preconditioner, saves iterations where it is most of the matrix.
 #[test]

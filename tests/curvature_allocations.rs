@@ -6,7 +6,7 @@
 mod counting_allocator;
 mod curvature_support;
 
-use counting_allocator::{CountingAllocator, allocations};
+use counting_allocator::{CountingAllocator, second_run};
 use curvature_support::conformance::damping;
 use curvature_support::{low_rank, random, spd};
 use pullback::curvature::{
@@ -19,14 +19,6 @@ use pullback::{Ctx, Curvature, DampedInverse, DampedSolver, HasDiagonal, LinearO
 
 #[global_allocator]
 static ALLOCATOR: CountingAllocator = CountingAllocator;
-
-/// Allocations of the second of two runs.
-fn second_run(mut run: impl FnMut()) -> usize {
-    run();
-    let before = allocations();
-    run();
-    allocations() - before
-}
 
 fn quiet<T: Scalar, C>(name: &str, ctx: &Ctx<T>, c: &C)
 where

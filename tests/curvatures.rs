@@ -3,6 +3,9 @@
 //!
 //! A bound is `tolerance(n, κ)` times the norms of the operands, κ being that of the damped matrix at hand.
 
+#[path = "common/for_both.rs"]
+#[macro_use]
+mod for_both;
 mod curvature_support;
 
 use std::sync::Arc;
@@ -129,26 +132,7 @@ fn composite_kinds<T: Scalar>(setup: &Setup<T>) -> Report {
     reports.into_iter().collect()
 }
 
-macro_rules! for_both {
-    ($module:ident, $t:ty) => {
-        mod $module {
-            #[test]
-            fn erasure_changes_no_bit() {
-                super::erasure_changes_no_bit::<$t>();
-            }
-            #[test]
-            fn all_kinds_agree_on_a_diagonal_matrix() {
-                super::agree_on_a_diagonal_matrix::<$t>();
-            }
-            #[test]
-            fn kronecker_agrees_with_dense() {
-                super::kronecker_agrees_with_dense::<$t>();
-            }
-        }
-    };
-}
-for_both!(single, f32);
-for_both!(double, f64);
+for_both!(erasure_changes_no_bit, all_kinds_agree_on_a_diagonal_matrix, kronecker_agrees_with_dense);
 
 /// A nested, erased or borrowed form gives the very bits of the plain one.
 fn erasure_changes_no_bit<T: Scalar>() {
@@ -182,7 +166,7 @@ fn solved<T: Scalar, C: Curvature<T>>(ctx: &Ctx<T>, c: &C, lambda: f64, b: &Mat<
 
 /// diag(a) ⊗ diag(s) as a diagonal, as 1 x 1 blocks, as a dense matrix and as a Kronecker product, from well to ill
 /// conditioned and at extreme scales: each solution within tolerance(n, κ) of the elementwise one.
-fn agree_on_a_diagonal_matrix<T: Scalar>() {
+fn all_kinds_agree_on_a_diagonal_matrix<T: Scalar>() {
     for (kappa, exponent) in [(1.0, 0), (1e3, 0), (1e3, 20), (1e3, -20)] {
         let scale = 2f64.powi(exponent);
         let (a, s) = (graded(5, kappa), graded(4, kappa));

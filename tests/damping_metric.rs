@@ -2,6 +2,9 @@
 //!
 //! A bound is `tolerance(n, κ)` times norms, κ being that of C + λM or of M.
 
+#[path = "common/for_both.rs"]
+#[macro_use]
+mod for_both;
 mod curvature_support;
 
 use std::sync::Arc;
@@ -306,22 +309,6 @@ fn the_metric_is_never_lost<T: Scalar>() {
     }
 }
 
-macro_rules! for_both {
-    ($($law:ident),+) => {
-        mod single {
-            $(#[test]
-            fn $law() {
-                super::$law::<f32>();
-            })+
-        }
-        mod double {
-            $(#[test]
-            fn $law() {
-                super::$law::<f64>();
-            })+
-        }
-    };
-}
 for_both!(metrics, curvatures, factored, contract, purpose, matrix_free, the_metric_is_never_lost);
 
 #[test]

@@ -1,5 +1,8 @@
 //! Sweeps over many λ against separate solves and the dense matrix; multi-shift conjugate gradient by its own laws.
 
+#[path = "common/for_both.rs"]
+#[macro_use]
+mod for_both;
 mod curvature_support;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -277,20 +280,4 @@ fn scales<T: Scalar>() {
     }
 }
 
-macro_rules! for_both {
-    ($($law:ident),+) => {
-        mod single {
-            $(#[test]
-            fn $law() {
-                super::$law::<f32>();
-            })+
-        }
-        mod double {
-            $(#[test]
-            fn $law() {
-                super::$law::<f64>();
-            })+
-        }
-    };
-}
 for_both!(direct_kinds, free_kinds, failures, one_krylov_space, iterates_are_those_of_cg, stops, scales);

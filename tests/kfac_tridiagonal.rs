@@ -2,6 +2,9 @@
 //! option of [`Kfac`]. (That its undamped updates are invariant is in tests/invariance.rs.)
 #![cfg(feature = "nn")]
 
+#[path = "common/for_both.rs"]
+#[macro_use]
+mod for_both;
 mod curvature_support;
 
 #[path = "common/chains.rs"]
@@ -65,7 +68,7 @@ fn feed<T: Scalar>(ctx: &Ctx<T>, kfac: &mut TridiagonalPreconditioner<T>, data: 
 }
 
 /// The moving average of the cross moments is the dense formula; chunks of a batch add up to the batch.
-fn statistics<T: Scalar>() {
+fn cross_moments_are_the_dense_formula<T: Scalar>() {
     const UPDATES: usize = 4;
     let (m, n) = (SHAPES[0], SHAPES[1]);
     for ctx in contexts::<T>() {
@@ -123,7 +126,7 @@ fn snapshot<T: Scalar>(kfac: &TridiagonalPreconditioner<T>) -> Chain<T> {
 }
 
 /// Preconditioning is the damped solve with the snapshot, and with the dense matrix of its chain.
-fn preconditions<T: Scalar>() {
+fn preconditioning_is_the_damped_solve_of_the_snapshot<T: Scalar>() {
     for ctx in contexts::<T>() {
         for threads in [1, 2] {
             let ctx = ctx.with_threads(threads);
@@ -159,22 +162,7 @@ fn preconditions<T: Scalar>() {
     }
 }
 
-macro_rules! for_both {
-    ($module:ident, $t:ty) => {
-        mod $module {
-            #[test]
-            fn cross_moments_are_the_dense_formula() {
-                super::statistics::<$t>();
-            }
-            #[test]
-            fn preconditioning_is_the_damped_solve_of_the_snapshot() {
-                super::preconditions::<$t>();
-            }
-        }
-    };
-}
-for_both!(single, f32);
-for_both!(double, f64);
+for_both!(cross_moments_are_the_dense_formula, preconditioning_is_the_damped_solve_of_the_snapshot);
 
 #[test]
 fn a_failed_refresh_keeps_the_old_inverse_and_becomes_an_error_after_three_in_a_row() {

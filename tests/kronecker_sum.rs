@@ -5,6 +5,9 @@
 //! `tolerance(n, κ)` of the right-hand side, κ being the condition of A ⊗ B over the smallest relative eigenvalue: the
 //! two triangular solves see the conditions of A and of B, the division that of the rest.
 
+#[path = "common/for_both.rs"]
+#[macro_use]
+mod for_both;
 mod curvature_support;
 
 use curvature_support::*;
@@ -171,26 +174,7 @@ fn zero_reduces_to_kronecker<T: Scalar>() {
     }
 }
 
-macro_rules! for_both {
-    ($module:ident, $t:ty) => {
-        mod $module {
-            #[test]
-            fn equals_the_dense_solve() {
-                super::equals_the_dense_solve::<$t>();
-            }
-            #[test]
-            fn root_and_log_determinant() {
-                super::root_and_log_determinant::<$t>();
-            }
-            #[test]
-            fn zero_reduces_to_kronecker() {
-                super::zero_reduces_to_kronecker::<$t>();
-            }
-        }
-    };
-}
-for_both!(single, f32);
-for_both!(double, f64);
+for_both!(equals_the_dense_solve, root_and_log_determinant, zero_reduces_to_kronecker);
 
 #[test]
 fn the_spectrum_is_that_of_the_pencil() {

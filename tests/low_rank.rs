@@ -1,6 +1,9 @@
 //! Claim: D + U Uᵀ is what it says - its products, trace, norm, diagonal and root - and its Woodbury inverse,
 //! log-determinant and inverse root are those of the dense damped matrix, up to the condition that the file states.
 
+#[path = "common/for_both.rs"]
+#[macro_use]
+mod for_both;
 mod curvature_support;
 
 use curvature_support::conformance::{Claim, conforms, damping, diagonal_agrees};
@@ -159,16 +162,6 @@ fn equivariant_under_scales<T: Scalar>() {
     }
 }
 
-macro_rules! for_both {
-    ($($law:ident),+) => {
-        mod single {
-            $(#[test] fn $law() { super::$law::<f32>(); })+
-        }
-        mod double {
-            $(#[test] fn $law() { super::$law::<f64>(); })+
-        }
-    };
-}
 for_both!(laws, capabilities, agrees_with_dense, a_right_hand_side_in_the_range, equivariant_under_scales);
 
 #[test]

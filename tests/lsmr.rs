@@ -1,6 +1,9 @@
 //! Claim: LSMR gives the damped least-squares solution of the dense normal equations, stops for the reason it names,
 //! reports residuals of the x it returns, and neither allocates nor loses digits to scale.
 
+#[path = "common/for_both.rs"]
+#[macro_use]
+mod for_both;
 #[path = "common/counting_allocator.rs"]
 mod counting_allocator;
 mod curvature_support;
@@ -249,16 +252,6 @@ fn transposes_are_adjoint<T: Scalar>() {
     }
 }
 
-macro_rules! for_both {
-    ($($law:ident),+) => {
-        mod single {
-            $(#[test] fn $law() { super::$law::<f32>(); })+
-        }
-        mod double {
-            $(#[test] fn $law() { super::$law::<f64>(); })+
-        }
-    };
-}
 for_both!(equals_the_normal_equations, reports_what_it_returns, equivariant_under_scales, transposes_are_adjoint);
 
 #[test]

@@ -3,6 +3,9 @@
 //! that kernel is the dense one - while no N x P array is made.
 #![cfg(feature = "nn")]
 
+#[path = "common/for_both.rs"]
+#[macro_use]
+mod for_both;
 mod nn_fixture;
 
 use nn_fixture::{Case, LOSSES, Random, case, zoo};
@@ -162,16 +165,6 @@ fn damped_solves_equal_the_dense_ones<T: Scalar>() {
     }
 }
 
-macro_rules! for_both {
-    ($($law:ident),+) => {
-        mod single {
-            $(#[test] fn $law() { super::$law::<f32>(); })+
-        }
-        mod double {
-            $(#[test] fn $law() { super::$law::<f64>(); })+
-        }
-    };
-}
 for_both!(equals_the_definition, residual_gives_the_gradient, damped_solves_equal_the_dense_ones);
 
 /// A step through the kernel holds far fewer than N P numbers of scratch, with many parameters and few cases.

@@ -1,6 +1,9 @@
 //! What happens when Cholesky meets a pivot that is not positive: an error by default, and on request a wider
 //! arithmetic, then a clipped spectrum, each reported.
 
+#[path = "common/for_both.rs"]
+#[macro_use]
+mod for_both;
 mod curvature_support;
 
 use curvature_support::conformance::damping;
@@ -187,22 +190,6 @@ fn scales<T: Scalar>() {
     }
 }
 
-macro_rules! for_both {
-    ($($law:ident),+) => {
-        mod single {
-            $(#[test]
-            fn $law() {
-                super::$law::<f32>();
-            })+
-        }
-        mod double {
-            $(#[test]
-            fn $law() {
-                super::$law::<f64>();
-            })+
-        }
-    };
-}
 for_both!(higher_precision, clipped, curvatures_recover, errors_stay_errors, scales);
 
 #[test]

@@ -1,5 +1,8 @@
 //! Claim: JᵀJ of every giver of J is the dense matrix, and every path to (JᵀJ + λI)⁻¹ equals the dense solve.
 
+#[path = "common/for_both.rs"]
+#[macro_use]
+mod for_both;
 mod curvature_support;
 
 use std::convert::Infallible;
@@ -253,16 +256,6 @@ fn every_path_solves<T: Scalar>() {
     }
 }
 
-macro_rules! for_both {
-    ($($law:ident),+) => {
-        mod single {
-            $(#[test] fn $law() { super::$law::<f32>(); })+
-        }
-        mod double {
-            $(#[test] fn $law() { super::$law::<f64>(); })+
-        }
-    };
-}
 for_both!(every_giver_gives_the_same, laws, capabilities, direct_solvers_equal_the_dense_one, every_path_solves);
 
 #[test]

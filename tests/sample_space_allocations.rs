@@ -7,7 +7,7 @@ mod counting_allocator;
 mod curvature_support;
 mod nn_fixture;
 
-use counting_allocator::{CountingAllocator, allocations};
+use counting_allocator::{CountingAllocator, second_run};
 use curvature_support::conformance::damping;
 use curvature_support::random;
 use nn_fixture::{LOSSES, case};
@@ -21,14 +21,6 @@ use pullback::{Ctx, Curvature, DampedSolver, HasDiagonal, LinearOperator, Mat, S
 
 #[global_allocator]
 static ALLOCATOR: CountingAllocator = CountingAllocator;
-
-/// Allocations of the second of two runs.
-fn second_run(mut run: impl FnMut()) -> usize {
-    run();
-    let before = allocations();
-    run();
-    allocations() - before
-}
 
 fn low_rank<T: Scalar>(ctx: &Ctx<T>) {
     let c = LowRank::scaled_identity(T::ONE, random::<T>(30, 4, 110)).unwrap();

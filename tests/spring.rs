@@ -2,6 +2,9 @@
 //! it descends; and an error leaves θ and the optimizer as they were.
 #![cfg(feature = "nn")]
 
+#[path = "common/for_both.rs"]
+#[macro_use]
+mod for_both;
 mod curvature_support;
 mod nn_fixture;
 
@@ -238,16 +241,6 @@ fn a_regression_is_learned<T: Scalar>() {
     }
 }
 
-macro_rules! for_both {
-    ($($law:ident),+) => {
-        mod single {
-            $(#[test] fn $law() { super::$law::<f32>(); })+
-        }
-        mod double {
-            $(#[test] fn $law() { super::$law::<f64>(); })+
-        }
-    };
-}
 for_both!(
     steps_are_the_argmin,
     without_momentum_it_is_damped_gauss_newton,

@@ -15,24 +15,16 @@ use crate::linop::{LinearOperator, SelfAdjoint};
 use crate::mat::{Mat, MatMut, MatRef};
 use crate::scalar::Scalar;
 
-/// The object-safe shadow of [`Curvature`].
-trait Erased<T: Scalar>: SelfAdjoint<T> {
+/// What of a [`Curvature`] does not name its solver, object-safe.
+pub(super) trait Forms<T: Scalar>: SelfAdjoint<T> {
     fn definiteness(&self) -> Definiteness;
-    fn damped(&self, ctx: &Ctx<T>, lambda: Damping<T>) -> Result<Box<dyn DampedInverse<T>>>;
     fn quadratic_form(&self, ctx: &Ctx<T>, v: MatRef<'_, T>, out: &mut [T]) -> Result<()>;
     fn add_damping(&self, ctx: &Ctx<T>, lambda: Damping<T>, x: MatRef<'_, T>, y: MatMut<'_, T>) -> Result<()>;
 }
 
-impl<T: Scalar, C: Curvature<T>> Erased<T> for C
-where
-    C::Solver: DampedInverse<T> + 'static,
-{
+impl<T: Scalar, C: Curvature<T>> Forms<T> for C {
     fn definiteness(&self) -> Definiteness {
         Curvature::definiteness(self)
-    }
-
-    fn damped(&self, ctx: &Ctx<T>, lambda: Damping<T>) -> Result<Box<dyn DampedInverse<T>>> {
-        Ok(Box::new(Curvature::damped(self, ctx, lambda)?))
     }
 
     fn quadratic_form(&self, ctx: &Ctx<T>, v: MatRef<'_, T>, out: &mut [T]) -> Result<()> {
@@ -43,6 +35,73 @@ where
         Curvature::add_damping(self, ctx, lambda, x, y)
     }
 }
+
+/// The object-safe shadow of [`Curvature`].
+trait Erased<T: Scalar>: Forms<T> {
+    fn damped(&self, ctx: &Ctx<T>, lambda: Damping<T>) -> Result<Box<dyn DampedInverse<T>>>;
+}
+
+impl<T: Scalar, C: Curvature<T>> Erased<T> for C
+where
+    C::Solver: DampedInverse<T> + 'static,
+{
+    fn damped(&self, ctx: &Ctx<T>, lambda: Damping<T>) -> Result<Box<dyn DampedInverse<T>>> {
+        Ok(Box::new(Curvature::damped(self, ctx, lambda)?))
+    }
+}
+
+/// A newtype over a shared shadow as the curvature that it hides: `$any` with solver `$solver`, which `$wrap` makes of what
+/// the shadow gives.
+macro_rules! curvature_behind {
+    ($any:ident, $solver:ty, $wrap:expr) => {
+        impl<T: Scalar> std::fmt::Debug for $any<T> {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.debug_struct(stringify!($any)).field("dim", &self.dim()).finish_non_exhaustive()
+            }
+        }
+
+        impl<T: Scalar> LinearOperator<T> for $any<T> {
+            fn shape(&self) -> (usize, usize) {
+                self.0.shape()
+            }
+
+            fn apply_into(&self, ctx: &Ctx<T>, x: MatRef<'_, T>, y: MatMut<'_, T>) -> Result<()> {
+                self.0.apply_into(ctx, x, y)
+            }
+
+            fn apply_add(&self, ctx: &Ctx<T>, alpha: T, x: MatRef<'_, T>, y: MatMut<'_, T>) -> Result<()> {
+                self.0.apply_add(ctx, alpha, x, y)
+            }
+
+            fn to_dense(&self, ctx: &Ctx<T>) -> Result<Mat<T>> {
+                self.0.to_dense(ctx)
+            }
+        }
+
+        impl<T: Scalar> SelfAdjoint<T> for $any<T> {}
+
+        impl<T: Scalar> Curvature<T> for $any<T> {
+            type Solver = $solver;
+
+            fn definiteness(&self) -> Definiteness {
+                self.0.definiteness()
+            }
+
+            fn damped(&self, ctx: &Ctx<T>, lambda: Damping<T>) -> Result<$solver> {
+                self.0.damped(ctx, lambda).map($wrap)
+            }
+
+            fn quadratic_form(&self, ctx: &Ctx<T>, v: MatRef<'_, T>, out: &mut [T]) -> Result<()> {
+                self.0.quadratic_form(ctx, v, out)
+            }
+
+            fn add_damping(&self, ctx: &Ctx<T>, lambda: Damping<T>, x: MatRef<'_, T>, y: MatMut<'_, T>) -> Result<()> {
+                self.0.add_damping(ctx, lambda, x, y)
+            }
+        }
+    };
+}
+pub(super) use curvature_behind;
 
 /// Any curvature with a direct solver. Clones share it.
 ///
@@ -74,48 +133,4 @@ impl<T: Scalar> AnyCurvature<T> {
     }
 }
 
-impl<T: Scalar> std::fmt::Debug for AnyCurvature<T> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("AnyCurvature").field("dim", &self.dim()).finish_non_exhaustive()
-    }
-}
-
-impl<T: Scalar> LinearOperator<T> for AnyCurvature<T> {
-    fn shape(&self) -> (usize, usize) {
-        self.0.shape()
-    }
-
-    fn apply_into(&self, ctx: &Ctx<T>, x: MatRef<'_, T>, y: MatMut<'_, T>) -> Result<()> {
-        self.0.apply_into(ctx, x, y)
-    }
-
-    fn apply_add(&self, ctx: &Ctx<T>, alpha: T, x: MatRef<'_, T>, y: MatMut<'_, T>) -> Result<()> {
-        self.0.apply_add(ctx, alpha, x, y)
-    }
-
-    fn to_dense(&self, ctx: &Ctx<T>) -> Result<Mat<T>> {
-        self.0.to_dense(ctx)
-    }
-}
-
-impl<T: Scalar> SelfAdjoint<T> for AnyCurvature<T> {}
-
-impl<T: Scalar> Curvature<T> for AnyCurvature<T> {
-    type Solver = Box<dyn DampedInverse<T>>;
-
-    fn definiteness(&self) -> Definiteness {
-        self.0.definiteness()
-    }
-
-    fn damped(&self, ctx: &Ctx<T>, lambda: Damping<T>) -> Result<Box<dyn DampedInverse<T>>> {
-        self.0.damped(ctx, lambda)
-    }
-
-    fn quadratic_form(&self, ctx: &Ctx<T>, v: MatRef<'_, T>, out: &mut [T]) -> Result<()> {
-        self.0.quadratic_form(ctx, v, out)
-    }
-
-    fn add_damping(&self, ctx: &Ctx<T>, lambda: Damping<T>, x: MatRef<'_, T>, y: MatMut<'_, T>) -> Result<()> {
-        self.0.add_damping(ctx, lambda, x, y)
-    }
-}
+curvature_behind!(AnyCurvature, Box<dyn DampedInverse<T>>, std::convert::identity);

@@ -9,6 +9,7 @@
 
 use std::sync::Arc;
 
+use super::any::{Forms, curvature_behind};
 use super::{
     Curvature, DampedInverse, DampedSolver, Damping, Definiteness, Fidelity, HasFrobeniusNorm, HasInverseSquareRoot,
     HasLogDeterminant, HasSquareRoot, HasTrace, Recovery, SolvePath, SolveReport,
@@ -22,11 +23,8 @@ use crate::scalar::Scalar;
 type Root<'a, T> = Box<dyn LinearOperator<T> + 'a>;
 
 /// The object-safe shadow of a capable curvature.
-trait Erased<T: Scalar>: HasDiagonal<T> + HasTrace<T> + HasFrobeniusNorm<T> {
-    fn definiteness(&self) -> Definiteness;
+trait Erased<T: Scalar>: Forms<T> + HasDiagonal<T> + HasTrace<T> + HasFrobeniusNorm<T> {
     fn damped(&self, ctx: &Ctx<T>, lambda: Damping<T>) -> Result<Box<dyn ErasedInverse<T>>>;
-    fn quadratic_form(&self, ctx: &Ctx<T>, v: MatRef<'_, T>, out: &mut [T]) -> Result<()>;
-    fn add_damping(&self, ctx: &Ctx<T>, lambda: Damping<T>, x: MatRef<'_, T>, y: MatMut<'_, T>) -> Result<()>;
     fn root(&self, ctx: &Ctx<T>) -> Result<Root<'_, T>>;
 }
 
@@ -35,20 +33,8 @@ where
     C: Curvature<T> + HasDiagonal<T> + HasTrace<T> + HasFrobeniusNorm<T> + HasSquareRoot<T>,
     C::Solver: DampedInverse<T> + HasLogDeterminant<T> + HasInverseSquareRoot<T> + 'static,
 {
-    fn definiteness(&self) -> Definiteness {
-        Curvature::definiteness(self)
-    }
-
     fn damped(&self, ctx: &Ctx<T>, lambda: Damping<T>) -> Result<Box<dyn ErasedInverse<T>>> {
         Ok(Box::new(Curvature::damped(self, ctx, lambda)?))
-    }
-
-    fn quadratic_form(&self, ctx: &Ctx<T>, v: MatRef<'_, T>, out: &mut [T]) -> Result<()> {
-        Curvature::quadratic_form(self, ctx, v, out)
-    }
-
-    fn add_damping(&self, ctx: &Ctx<T>, lambda: Damping<T>, x: MatRef<'_, T>, y: MatMut<'_, T>) -> Result<()> {
-        Curvature::add_damping(self, ctx, lambda, x, y)
     }
 
     fn root(&self, ctx: &Ctx<T>) -> Result<Root<'_, T>> {
@@ -96,31 +82,7 @@ impl<T: Scalar> AnyCapable<T> {
     }
 }
 
-impl<T: Scalar> std::fmt::Debug for AnyCapable<T> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("AnyCapable").field("dim", &self.dim()).finish_non_exhaustive()
-    }
-}
-
-impl<T: Scalar> LinearOperator<T> for AnyCapable<T> {
-    fn shape(&self) -> (usize, usize) {
-        self.0.shape()
-    }
-
-    fn apply_into(&self, ctx: &Ctx<T>, x: MatRef<'_, T>, y: MatMut<'_, T>) -> Result<()> {
-        self.0.apply_into(ctx, x, y)
-    }
-
-    fn apply_add(&self, ctx: &Ctx<T>, alpha: T, x: MatRef<'_, T>, y: MatMut<'_, T>) -> Result<()> {
-        self.0.apply_add(ctx, alpha, x, y)
-    }
-
-    fn to_dense(&self, ctx: &Ctx<T>) -> Result<Mat<T>> {
-        self.0.to_dense(ctx)
-    }
-}
-
-impl<T: Scalar> SelfAdjoint<T> for AnyCapable<T> {}
+curvature_behind!(AnyCapable, AnyCapableInverse<T>, AnyCapableInverse);
 
 impl<T: Scalar> HasDiagonal<T> for AnyCapable<T> {
     fn diagonal(&self, ctx: &Ctx<T>, out: &mut [T]) -> Result<()> {
@@ -145,26 +107,6 @@ impl<T: Scalar> HasSquareRoot<T> for AnyCapable<T> {
 
     fn square_root(&self, ctx: &Ctx<T>) -> Result<Self::Root<'_>> {
         self.0.root(ctx)
-    }
-}
-
-impl<T: Scalar> Curvature<T> for AnyCapable<T> {
-    type Solver = AnyCapableInverse<T>;
-
-    fn definiteness(&self) -> Definiteness {
-        self.0.definiteness()
-    }
-
-    fn damped(&self, ctx: &Ctx<T>, lambda: Damping<T>) -> Result<AnyCapableInverse<T>> {
-        Ok(AnyCapableInverse(self.0.damped(ctx, lambda)?))
-    }
-
-    fn quadratic_form(&self, ctx: &Ctx<T>, v: MatRef<'_, T>, out: &mut [T]) -> Result<()> {
-        self.0.quadratic_form(ctx, v, out)
-    }
-
-    fn add_damping(&self, ctx: &Ctx<T>, lambda: Damping<T>, x: MatRef<'_, T>, y: MatMut<'_, T>) -> Result<()> {
-        self.0.add_damping(ctx, lambda, x, y)
     }
 }
 

@@ -72,15 +72,6 @@ fn through<T: Scalar, R>(
     Ok(outcome)
 }
 
-/// diag(C_RR).
-fn diagonal_of<T: Scalar>(ctx: &Ctx<T>, rows: &[usize], c: &impl HasDiagonal<T>, out: &mut [T]) -> Result<()> {
-    check_len("diagonal", rows.len(), out.len())?;
-    let mut whole = ctx.scratch(c.dim(), 1);
-    c.diagonal(ctx, whole.as_mut_slice())?;
-    gather(rows, whole.as_ref(), MatMut::from_column(out));
-    Ok(())
-}
-
 /// P C Pᵀ: element (i, j) is that of C at (p_i, p_j).
 ///
 /// ```
@@ -90,11 +81,7 @@ fn diagonal_of<T: Scalar>(ctx: &Ctx<T>, rows: &[usize], c: &impl HasDiagonal<T>,
 /// # Ok::<(), pullback::Error>(())
 /// ```
 #[derive(Debug, Clone)]
-pub struct Permuted<T, C> {
-    inner: C,
-    rows: Rows,
-    scalar: PhantomData<fn() -> T>,
-}
+pub struct Permuted<T, C>(Restricted<T, C>);
 
 impl<T: Scalar, C: SelfAdjoint<T>> Permuted<T, C> {
     /// C under the order p_1, ..., p_n of its parameters, counted from 0.
@@ -103,28 +90,27 @@ impl<T: Scalar, C: SelfAdjoint<T>> Permuted<T, C> {
     /// [`Error::Shape`] when p has not n entries, [`Error::InvalidParameter`] when it is no permutation.
     pub fn new(inner: C, order: Vec<usize>) -> Result<Self> {
         check_len("Permuted: order", inner.dim(), order.len())?;
-        let rows = checked_rows(inner.dim(), order)?;
-        Ok(Self { inner, rows, scalar: PhantomData })
+        Restricted::new(inner, order).map(Self)
     }
 
     /// C.
     pub fn inner(&self) -> &C {
-        &self.inner
+        self.0.inner()
     }
 
     /// p.
     pub fn order(&self) -> &[usize] {
-        &self.rows
+        self.0.rows()
     }
 }
 
 impl<T: Scalar, C: SelfAdjoint<T>> LinearOperator<T> for Permuted<T, C> {
     fn shape(&self) -> (usize, usize) {
-        (self.rows.len(), self.rows.len())
+        self.0.shape()
     }
 
     fn apply_into(&self, ctx: &Ctx<T>, x: MatRef<'_, T>, y: MatMut<'_, T>) -> Result<()> {
-        through(ctx, (&self.rows, self.rows.len()), x, y, |x, y| self.inner.apply_into(ctx, x, y))
+        self.0.apply_into(ctx, x, y)
     }
 }
 
@@ -132,19 +118,19 @@ impl<T: Scalar, C: SelfAdjoint<T>> SelfAdjoint<T> for Permuted<T, C> {}
 
 impl<T: Scalar, C: HasDiagonal<T>> HasDiagonal<T> for Permuted<T, C> {
     fn diagonal(&self, ctx: &Ctx<T>, out: &mut [T]) -> Result<()> {
-        diagonal_of(ctx, &self.rows, &self.inner, out)
+        self.0.diagonal(ctx, out)
     }
 }
 
 impl<T: Scalar, C: HasTrace<T>> HasTrace<T> for Permuted<T, C> {
     fn trace(&self, ctx: &Ctx<T>) -> Result<T> {
-        self.inner.trace(ctx)
+        self.0.inner.trace(ctx)
     }
 }
 
 impl<T: Scalar, C: HasFrobeniusNorm<T>> HasFrobeniusNorm<T> for Permuted<T, C> {
     fn frobenius_norm(&self, ctx: &Ctx<T>) -> Result<T> {
-        self.inner.frobenius_norm(ctx)
+        self.0.inner.frobenius_norm(ctx)
     }
 }
 
@@ -155,7 +141,7 @@ impl<T: Scalar, C: HasSquareRoot<T>> HasSquareRoot<T> for Permuted<T, C> {
         Self: 'a;
 
     fn square_root(&self, ctx: &Ctx<T>) -> Result<Self::Root<'_>> {
-        Ok(SelectedRows { inner: self.inner.square_root(ctx)?, rows: Arc::clone(&self.rows) })
+        self.0.square_root(ctx)
     }
 }
 
@@ -163,12 +149,12 @@ impl<T: Scalar, C: Curvature<T>> Curvature<T> for Permuted<T, C> {
     type Solver = PermutedSolver<T, C::Solver>;
 
     fn definiteness(&self) -> Definiteness {
-        self.inner.definiteness()
+        self.0.definiteness()
     }
 
     fn damped(&self, ctx: &Ctx<T>, lambda: Damping<T>) -> Result<Self::Solver> {
-        let inner = self.inner.damped(ctx, lambda)?;
-        Ok(PermutedSolver { inner, rows: Arc::clone(&self.rows), scalar: PhantomData })
+        let inner = self.0.inner.damped(ctx, lambda)?;
+        Ok(PermutedSolver { inner, rows: Arc::clone(&self.0.rows), scalar: PhantomData })
     }
 }
 
@@ -305,7 +291,11 @@ impl<T: Scalar, C: SelfAdjoint<T>> SelfAdjoint<T> for Restricted<T, C> {}
 
 impl<T: Scalar, C: HasDiagonal<T>> HasDiagonal<T> for Restricted<T, C> {
     fn diagonal(&self, ctx: &Ctx<T>, out: &mut [T]) -> Result<()> {
-        diagonal_of(ctx, &self.rows, &self.inner, out)
+        check_len("diagonal", self.rows.len(), out.len())?;
+        let mut whole = ctx.scratch(self.inner.dim(), 1);
+        self.inner.diagonal(ctx, whole.as_mut_slice())?;
+        gather(&self.rows, whole.as_ref(), MatMut::from_column(out));
+        Ok(())
     }
 }
 

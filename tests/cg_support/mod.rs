@@ -5,7 +5,7 @@ use pullback::krylov::{CgOptions, CgReport, CgStop, pcg};
 use pullback::linop::SymmetricDense;
 use pullback::testing::tolerance;
 use pullback::{
-    Ctx, LinearOperator, Mat, MatMut, MatRef, Op, Preconditioner, Result, Scalar, SelfAdjoint, factor::Cholesky,
+    Ctx, LinearOperator, Mat, MatMut, MatRef, Preconditioner, Result, Scalar, SelfAdjoint, factor::Cholesky,
 };
 
 /// SplitMix64: a fixed stream for each seed.
@@ -30,10 +30,9 @@ pub fn random(nrows: usize, ncols: usize, seed: u64) -> Mat<f64> {
     Mat::from_fn(nrows, ncols, |_, _| stream.next())
 }
 
+/// A B in f64 on the textbook loops.
 pub fn product(a: &Mat<f64>, b: &Mat<f64>) -> Mat<f64> {
-    let mut c = Mat::zeros(a.nrows(), b.ncols());
-    Ctx::reference().gemm(1.0, a.as_ref(), Op::No, b.as_ref(), Op::No, 0.0, c.as_mut()).expect("shapes fit");
-    c
+    pullback::testing::dense::times(a, b).expect("shapes fit")
 }
 
 /// An orthogonal matrix: a product of three reflections.

@@ -5,6 +5,7 @@
 use pullback::curvature::PiRule;
 use pullback::factor::{Cholesky, SymEigen};
 use pullback::kronecker::KroneckerProduct;
+use pullback::testing::dense::kron;
 use pullback::{Ctx, Mat, Op, Scalar};
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64;
@@ -55,12 +56,6 @@ pub fn chain<T: Scalar>(dims: &[(usize, usize)], cases: usize, share: f64, seed:
     let diagonal = a.iter().zip(&g).map(|(a, g)| (symmetric(a), symmetric(g))).collect();
     let cross = (1..dims.len()).map(|i| (moment(&a[i - 1], &a[i]), moment(&g[i - 1], &g[i]))).collect();
     Chain { name: format!("{dims:?}, {cases} cases, share {share}, {}", T::NAME), diagonal, cross }
-}
-
-/// A ⊗ S of rectangular factors, formed in f64.
-pub fn kron<T: Scalar>(a: &Mat<T>, s: &Mat<T>) -> Mat<f64> {
-    let ((m, n), (p, q)) = (a.shape(), s.shape());
-    Mat::from_fn(m * p, n * q, |i, j| a[(i / p, j / q)].f64() * s[(i % p, j % q)].f64())
 }
 
 /// M C⁻¹ in f64.

@@ -22,6 +22,15 @@ pub fn allocations() -> usize {
     ALLOCATIONS.with(Cell::get)
 }
 
+/// Allocations of the second of two runs.
+#[allow(dead_code)] // some programs count by themselves
+pub fn second_run(mut run: impl FnMut()) -> usize {
+    run();
+    let before = allocations();
+    run();
+    allocations() - before
+}
+
 // SAFETY: every method forwards its arguments unchanged to the system's allocator; counting touches no memory of theirs.
 unsafe impl GlobalAlloc for CountingAllocator {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {

@@ -2,36 +2,16 @@
 
 use proptest::prelude::*;
 use pullback::factor::SymEigen;
+use pullback::testing::dense;
+pub use pullback::testing::dense::{kron as formed, norm};
 use pullback::{Ctx, Mat, Op, Scalar};
 
 /// What a property returns.
 pub type Checked = Result<(), TestCaseError>;
 
-/// A ⊗ B block by block (Eq 15).
-pub fn formed<T: Scalar>(a: &Mat<T>, b: &Mat<T>) -> Mat<f64> {
-    let mut out = Mat::zeros(a.nrows() * b.nrows(), a.ncols() * b.ncols());
-    for j in 0..a.ncols() {
-        for i in 0..a.nrows() {
-            for q in 0..b.ncols() {
-                for p in 0..b.nrows() {
-                    out[(i * b.nrows() + p, j * b.ncols() + q)] = a[(i, j)].f64() * b[(p, q)].f64();
-                }
-            }
-        }
-    }
-    out
-}
-
 /// A B in f64 on the textbook loops.
 pub fn times(a: &Mat<f64>, b: &Mat<f64>) -> Mat<f64> {
-    let mut c = Mat::zeros(a.nrows(), b.ncols());
-    Ctx::reference().gemm(1.0, a.as_ref(), Op::No, b.as_ref(), Op::No, 0.0, c.as_mut()).unwrap();
-    c
-}
-
-/// Frobenius norm.
-pub fn norm<T: Scalar>(m: &Mat<T>) -> f64 {
-    m.as_slice().iter().map(|x| x.f64().powi(2)).sum::<f64>().sqrt()
+    dense::times(a, b).unwrap()
 }
 
 /// max |got - want|; NaN when the shapes differ.
