@@ -60,10 +60,15 @@ pub enum Error {
         op: &'static str,
     },
     /// A NaN or an infinity where a finite number is needed.
-    #[error("{op}: found NaN or infinity; check the inputs, lower the learning rate or raise the damping")]
+    #[error(
+        "{op}: found NaN or infinity{}; check the inputs, lower the learning rate or raise the damping",
+        .layer.map(|l| format!(", first in layer {l} (counted from 0)")).unwrap_or_default()
+    )]
     NotFinite {
         /// The operation that found the value.
         op: &'static str,
+        /// The first layer that holds such a value, where one can be named.
+        layer: Option<usize>,
     },
     /// An argument is outside its domain.
     #[error("invalid {name}: {reason}")]
@@ -110,6 +115,11 @@ impl Error {
     /// Wraps an error of user code.
     pub fn external(error: impl std::error::Error + Send + Sync + 'static) -> Self {
         Error::External(Arc::new(error))
+    }
+
+    /// A NaN or an infinity, not traced to a layer.
+    pub fn not_finite(op: &'static str) -> Self {
+        Error::NotFinite { op, layer: None }
     }
 
     /// An argument outside its domain.

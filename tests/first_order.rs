@@ -145,7 +145,7 @@ fn bad_parameters_and_bad_numbers_are_typed_errors_and_leave_theta_alone() {
     let mut theta = [1.0, 1.0];
     let mut sgd = Sgd::new(0.1, 0.0, MomentumKind::HeavyBall).unwrap();
     let outcome = sgd.step(&Ctx::reference(), &problem, &mut theta, &[0.0, 0.0]);
-    assert!(matches!(outcome, Err(Error::NotFinite { op: "loss" })));
+    assert!(matches!(outcome, Err(Error::NotFinite { op: "loss", .. })));
     assert_eq!(theta, [1.0, 1.0]);
     let outcome = sgd.step(&Ctx::reference(), &problem, &mut [1.0], &[0.0]);
     assert!(matches!(outcome, Err(Error::Shape { .. })));

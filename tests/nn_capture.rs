@@ -324,7 +324,7 @@ fn misuse_and_a_failing_sink_are_errors() {
             Ok(())
         }
         fn gradients(&mut self, _: &Ctx<f64>, _: usize, _: MatRef<'_, f64>, _: f64) -> Result<()> {
-            Err(Error::NotFinite { op: "sink" })
+            Err(Error::not_finite("sink"))
         }
     }
     let ctx = Ctx::<f64>::reference();
@@ -344,6 +344,6 @@ fn misuse_and_a_failing_sink_are_errors() {
     assert!(matches!(run(&mut ws, 5), Err(Error::InvalidParameter { name: "workspace", .. })));
     c.net.forward(&ctx, &c.theta, &c.batch, &mut ws).unwrap();
     assert!(matches!(run(&mut ws, 0), Err(Error::InvalidParameter { name: "cases", .. })));
-    assert!(matches!(run(&mut ws, 5), Err(Error::NotFinite { op: "sink" })));
+    assert!(matches!(run(&mut ws, 5), Err(Error::NotFinite { op: "sink", .. })));
     assert!(dot(&c.theta, &c.theta) > 0.0);
 }

@@ -234,7 +234,7 @@ fn bad_arguments_are_typed_errors() {
     let batch = Batch::new(x.as_ref(), Mat::from_fn(2, 1, |_, _| 1.0f32).as_ref()).unwrap();
     let theta = [-400.0f32; 6];
     let j = MlpJacobian::new(&ctx, &c.net, &theta, &batch).unwrap();
-    assert!(matches!(j.residual(&ctx, &mut [0.0; 2]), Err(Error::NotFinite { op: "residual" })));
+    assert!(matches!(j.residual(&ctx, &mut [0.0; 2]), Err(Error::NotFinite { op: "residual", .. })));
     // certain and right
     let batch = Batch::new(x.as_ref(), Mat::zeros(2, 1).as_ref()).unwrap();
     let j = MlpJacobian::new(&ctx, &c.net, &theta, &batch).unwrap();

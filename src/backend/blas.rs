@@ -277,7 +277,7 @@ macro_rules! backend {
                 }
                 if info != 0 {
                     // a zero on the diagonal of L: the inverse is infinite
-                    return Err(Error::NotFinite { op: "potri" });
+                    return Err(Error::not_finite("potri"));
                 }
                 l.mirror_lower();
                 check::finite_lower("potri", l.rb())

@@ -113,7 +113,7 @@ pub fn finite_slice<T: Scalar>(op: &'static str, x: &[T]) -> Result<()> {
 fn finite_cols<'a, T: Scalar>(op: &'static str, mut cols: impl Iterator<Item = &'a [T]>) -> Result<()> {
     // 0 x is 0 for finite x and NaN otherwise: a branch-free sum that vectorizes
     let all_finite = cols.all(|c| c.iter().fold(T::ZERO, |acc, &x| acc + T::ZERO * x) == T::ZERO);
-    if all_finite { Ok(()) } else { Err(Error::NotFinite { op }) }
+    if all_finite { Ok(()) } else { Err(Error::not_finite(op)) }
 }
 
 /// An exact change of scale: the power of two that brings max|a_ij| of a lower triangle into [1, 2).

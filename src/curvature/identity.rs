@@ -40,7 +40,7 @@ impl<T: Scalar> ScaledIdentity<T> {
     /// [`Error::NotFinite`].
     pub fn new(dim: usize, sigma: T) -> Result<Self> {
         if !sigma.is_finite() {
-            return Err(Error::NotFinite { op: "ScaledIdentity" });
+            return Err(Error::not_finite("ScaledIdentity"));
         }
         Ok(Self { operator: Scaled::new(Identity::new(dim), sigma) })
     }
@@ -110,7 +110,7 @@ impl<T: Scalar> Curvature<T> for ScaledIdentity<T> {
             return Err(Error::NotPositiveDefinite { op: "ScaledIdentity::damped", pivot: 0 });
         }
         if !(damped.is_finite() && (T::ONE / damped).is_finite()) {
-            return Err(Error::NotFinite { op: "ScaledIdentity::damped" });
+            return Err(Error::not_finite("ScaledIdentity::damped"));
         }
         Ok(ScaledIdentityInverse { dim: self.dim(), damped, lambda })
     }

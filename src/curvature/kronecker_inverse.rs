@@ -189,7 +189,7 @@ impl<T: Scalar> KroneckerInverse<T> {
         let bounded =
             [(a0, s0), (a0, s1), (a1, s0), (a1, s1)].iter().all(|&(a, s)| damped_reciprocal(lambda)(a, s).is_finite());
         if !(finite && bounded) {
-            return Err(Error::NotFinite { op: "KroneckerInverse::from_eigen" });
+            return Err(Error::not_finite("KroneckerInverse::from_eigen"));
         }
         Ok(Self { parts: Parts::Exact(eigen), lambda })
     }

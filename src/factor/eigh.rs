@@ -81,7 +81,7 @@ impl<T: Scalar> SymEigen<T> {
         for (column, &w) in scaled.as_mut().cols_mut().zip(&self.values) {
             let fw = f(w);
             if !fw.is_finite() {
-                return Err(Error::NotFinite { op: "SymEigen::map_to_dense" });
+                return Err(Error::not_finite("SymEigen::map_to_dense"));
             }
             column.iter_mut().for_each(|q| *q *= fw);
         }

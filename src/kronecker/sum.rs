@@ -137,7 +137,7 @@ impl<T: Scalar> KroneckerPairInverse<T> {
         let mut pair = Self { left, right, sign, floor, floored: 0 };
         let smallest = pair.exact_spectrum().fold(T::infinity(), |low, g| if g >= low { low } else { g });
         if pair.exact_spectrum().any(|g| !g.is_finite()) {
-            return Err(Error::NotFinite { op: "KroneckerPairInverse" });
+            return Err(Error::not_finite("KroneckerPairInverse"));
         }
         if smallest < -floor {
             return Err(Error::NotDominant { op: "KroneckerPairInverse", smallest: smallest.f64() });

@@ -236,7 +236,7 @@ impl<T: Scalar> Column<T> {
         }
         let beta = norm(w);
         if !(alpha.is_finite() && beta.is_finite() && self.size.is_finite()) {
-            return Err(Error::NotFinite { op: "lanczos: product" });
+            return Err(Error::not_finite("lanczos: product"));
         }
         self.alphas.push(alpha);
         if beta <= 16.0 * (n as f64).sqrt() * T::EPS.f64() * self.size || (reorthogonalize && j + 1 == n) {

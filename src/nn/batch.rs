@@ -114,6 +114,21 @@ impl<T: Scalar> Batch<T> {
         self.cases
     }
 
+    /// The cases in a range, copied.
+    ///
+    /// # Errors
+    /// [`Error::InvalidParameter`] for an empty range, or one beyond the batch.
+    pub fn subset(&self, cases: std::ops::Range<usize>) -> Result<Self> {
+        if cases.is_empty() || cases.end > self.cases {
+            return Err(Error::invalid("cases", format!("{cases:?} of a batch of {} cases", self.cases)));
+        }
+        let inputs = columns::top(self.inputs(), self.input_dim, cases.start, cases.len());
+        if self.shared {
+            return Self::autoencoder(inputs);
+        }
+        Self::new(inputs, columns::columns(self.targets(), cases.start, cases.len()))
+    }
+
     /// d_in, without the constant.
     pub fn input_dim(&self) -> usize {
         self.input_dim

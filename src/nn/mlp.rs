@@ -237,4 +237,17 @@ impl<T: Scalar> Objective<T> for Mlp<T> {
         self.add_penalty_gradient(ctx, theta, grad)?;
         Ok(T::of(self.weight(batch.cases()) * sum + self.penalty(ctx, theta)))
     }
+
+    /// The first layer whose parameters or activations are not finite.
+    fn first_not_finite(&self, ctx: &Ctx<T>, theta: &[T], batch: &Batch<T>) -> Option<usize> {
+        let mut first = self.layout.blocks_not_finite(theta).next();
+        let looked = self.in_parts(ctx, theta, batch, |_, _, _, ws| {
+            let sound = |l: usize| ws.activation(l).cols().all(|a| a.iter().all(|a| a.is_finite()));
+            if let Some(layer) = (0..first.unwrap_or(self.layers.len())).find(|&l| !sound(l)) {
+                first = Some(layer);
+            }
+            Ok(())
+        });
+        looked.ok().and(first)
+    }
 }

@@ -1,11 +1,11 @@
-//! The Gauss-Newton matrix and the Hessian of a network at fixed θ and batch, as operators.
+//! The Gauss-Newton matrix and the Hessian of a network at fixed θ and batch, as operators; parts of a batch.
 
 use super::{Batch, Mlp, Workspace};
 use crate::backend::Ctx;
 use crate::error::Result;
-use crate::linop::{LinearOperator, SelfAdjoint};
+use crate::linop::{LinearOperator, SelfAdjoint, Shifted};
 use crate::mat::{MatMut, MatRef};
-use crate::optim::{LayeredObjective, Objective};
+use crate::optim::{CurvatureMatrix, CurvatureObjective, LayeredObjective, Objective, SubsetObjective};
 use crate::scalar::Scalar;
 
 macro_rules! operator {
@@ -92,4 +92,30 @@ operator! {
     /// # Ok::<(), pullback::Error>(())
     /// ```
     HessianOperator, hessian_product
+}
+
+impl<T: Scalar> CurvatureObjective<T> for Mlp<T> {
+    fn curvature<'a>(
+        &'a self,
+        ctx: &Ctx<T>,
+        matrix: CurvatureMatrix,
+        theta: &'a [T],
+        batch: &'a Batch<T>,
+    ) -> Result<Box<dyn SelfAdjoint<T> + 'a>> {
+        let eta = self.l2();
+        Ok(match matrix {
+            CurvatureMatrix::GaussNewton => Box::new(Shifted::new(GgnOperator::new(ctx, self, theta, batch)?, eta)),
+            CurvatureMatrix::Hessian => Box::new(Shifted::new(HessianOperator::new(ctx, self, theta, batch)?, eta)),
+        })
+    }
+}
+
+impl<T: Scalar> SubsetObjective<T> for Mlp<T> {
+    fn cases(&self, batch: &Batch<T>) -> usize {
+        batch.cases()
+    }
+
+    fn subset(&self, batch: &Batch<T>, cases: std::ops::Range<usize>) -> Result<Batch<T>> {
+        batch.subset(cases)
+    }
 }

@@ -21,9 +21,9 @@ use super::kfac_options::{GammaRule, KfacOptions, Rejection, StepRule};
 use super::kfac_state::State;
 use super::{
     IterateAverage, KfacPreconditioner, LayerStructure, LayeredObjective, LevenbergMarquardt, ModelDamping, Optimizer,
-    QuadraticModel, StepReport, SubspaceStep, TridiagonalPreconditioner, dot, finite_loss,
+    QuadraticModel, StepReport, SubspaceStep, TridiagonalPreconditioner, dot, finite_gradient, finite_loss,
 };
-use crate::backend::{Ctx, check};
+use crate::backend::Ctx;
 use crate::curvature::Damping;
 use crate::error::{Result, check_len};
 use crate::scalar::Scalar;
@@ -123,7 +123,8 @@ impl<T: Scalar, W> Kfac<T, W> {
     {
         self.state_for(objective, theta)?;
         let Some(state) = &mut self.state else { return Ok(()) };
-        finite_loss(objective.forward(ctx, theta, batch, &mut state.workspace)?)?;
+        let loss = objective.forward(ctx, theta, batch, &mut state.workspace)?;
+        finite_loss(ctx, objective, theta, batch, loss)?;
         state.update_statistics(ctx, objective, theta, batch, &self.options, self.samples)?;
         self.samples += 1;
         Ok(())
@@ -296,9 +297,9 @@ impl<T: Scalar, W> Kfac<T, W> {
             report.rejected = true;
             return Ok(false);
         }
-        finite_loss(report.loss_before)?;
+        finite_loss(ctx, objective, theta, batch, report.loss_before)?;
         objective.backward(ctx, theta, batch, &mut state.workspace, &mut state.gradient)?;
-        check::finite_slice("gradient", &state.gradient)?;
+        finite_gradient(objective.layout(), &state.gradient)?;
         report.passes.backward += 1;
         if statistics_due {
             state.update_statistics(ctx, objective, theta, batch, &self.options, self.samples)?;

@@ -10,6 +10,7 @@
 mod adam;
 mod averaging;
 pub mod costs;
+mod curvature_objective;
 mod kfac;
 mod kfac_blocks;
 mod kfac_options;
@@ -17,6 +18,9 @@ mod kfac_state;
 mod layer_block;
 mod layer_structure;
 mod levenberg_marquardt;
+mod line;
+pub mod line_search;
+mod local_model;
 mod objective;
 mod preconditioner;
 mod quadratic_model;
@@ -29,15 +33,18 @@ mod tridiagonal;
 
 pub use adam::Adam;
 pub use averaging::IterateAverage;
+pub use curvature_objective::{CurvatureMatrix, CurvatureObjective, SubsetObjective};
 pub use kfac::Kfac;
 pub use kfac_blocks::KfacBlocks;
 pub use kfac_options::{DampingAdaptation, GammaRule, KfacOptions, Rejection, StepRule};
 pub use layer_structure::{FactorCost, FactorLimit, LayerStructure};
 pub use levenberg_marquardt::{LevenbergMarquardt, ModelDamping};
+pub use line::{Line, LineFunction};
+pub use local_model::{LocalModel, ModelSource};
 pub use objective::{CaptureSink, FisherKind, LayeredObjective, Objective, ParamBlock, ParamLayout};
 pub use preconditioner::{KfacPreconditioner, PreconditionerOptions, RefreshReport};
 pub use quadratic_model::{QuadraticModel, SubspaceStep};
-pub use report::{Passes, StepReport};
+pub use report::{InnerReport, InnerStop, Passes, PhaseSeconds, StepReport};
 pub use residual::{Linearization, ResidualObjective};
 pub use sgd::{MomentumKind, Sgd};
 pub use spring::Spring;
@@ -57,9 +64,27 @@ pub trait Optimizer<T: Scalar, O: Objective<T> + ?Sized> {
     fn step(&mut self, ctx: &Ctx<T>, objective: &O, theta: &mut [T], batch: &O::Batch) -> Result<StepReport<T>>;
 }
 
-/// The loss, or the error that it is not finite.
-fn finite_loss<T: Scalar>(loss: T) -> Result<T> {
-    if loss.is_finite() { Ok(loss) } else { Err(Error::NotFinite { op: "loss" }) }
+/// The loss at θ, or the error that it is not finite, with the layer where that begins.
+fn finite_loss<T: Scalar, O: Objective<T> + ?Sized>(
+    ctx: &Ctx<T>,
+    objective: &O,
+    theta: &[T],
+    batch: &O::Batch,
+    loss: T,
+) -> Result<T> {
+    if loss.is_finite() {
+        return Ok(loss);
+    }
+    Err(Error::NotFinite { op: "loss", layer: objective.first_not_finite(ctx, theta, batch) })
+}
+
+/// The gradient, or the error that it is not finite, with the layer where backpropagation, which comes from the last
+/// layer, met that first.
+fn finite_gradient<T: Scalar>(layout: &ParamLayout, gradient: &[T]) -> Result<()> {
+    if check::finite_slice("gradient", gradient).is_ok() {
+        return Ok(());
+    }
+    Err(Error::NotFinite { op: "gradient", layer: layout.blocks_not_finite(gradient).next_back() })
 }
 
 /// Loss and gradient at θ, both finite.
@@ -72,8 +97,9 @@ fn take_gradient<T: Scalar, O: Objective<T> + ?Sized>(
 ) -> Result<T> {
     check_len("theta", objective.layout().len(), theta.len())?;
     gradient.resize(theta.len(), T::ZERO);
-    let loss = finite_loss(objective.loss_grad(ctx, theta, batch, gradient)?)?;
-    check::finite_slice("gradient", gradient)?;
+    let loss = objective.loss_grad(ctx, theta, batch, gradient)?;
+    finite_loss(ctx, objective, theta, batch, loss)?;
+    finite_gradient(objective.layout(), gradient)?;
     Ok(loss)
 }
 

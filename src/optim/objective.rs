@@ -83,6 +83,12 @@ impl ParamLayout {
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
+
+    /// The blocks of a vector laid out like θ that hold a NaN or an infinity.
+    pub fn blocks_not_finite<'a, T: Scalar>(&'a self, x: &'a [T]) -> impl DoubleEndedIterator<Item = usize> + 'a {
+        let finite = |b: &ParamBlock| x.get(b.range()).is_some_and(|x| x.iter().all(|x| x.is_finite()));
+        (0..self.blocks.len()).filter(move |&l| !finite(&self.blocks[l]))
+    }
 }
 
 /// A loss over flat parameters, evaluated on batches. Any L2 term is part of it.
@@ -109,6 +115,12 @@ pub trait Objective<T: Scalar> {
     /// # Errors
     /// As [`Objective::loss`].
     fn loss_grad(&self, ctx: &Ctx<T>, theta: &[T], batch: &Self::Batch, grad: &mut [T]) -> Result<T>;
+
+    /// The first layer with a value that is not finite in the computation of h(θ), asked for when h(θ) is not finite: by
+    /// default the first whose parameters are not.
+    fn first_not_finite(&self, _ctx: &Ctx<T>, theta: &[T], _batch: &Self::Batch) -> Option<usize> {
+        self.layout().blocks_not_finite(theta).next()
+    }
 }
 
 /// How the second moments of output gradients are taken.

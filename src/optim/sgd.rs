@@ -8,8 +8,10 @@
 //! Laws        tests/first_order.rs (recursion, rotation invariance, momentum 0 is gradient descent).
 //! Reference   I. Sutskever, J. Martens, G. Dahl, G. Hinton, ICML 2013 (Nesterov in the form without look-ahead point).
 
-use super::{Objective, Optimizer, StepReport, take_gradient};
+use super::report::Stopwatch;
+use super::{Objective, Optimizer, PhaseSeconds, StepReport, take_gradient};
 use crate::backend::Ctx;
+use crate::backend::sums::norm;
 use crate::error::{Error, Result};
 use crate::scalar::Scalar;
 
@@ -71,7 +73,9 @@ pub(super) fn fraction<T: Scalar>(name: &'static str, x: T) -> Result<()> {
 
 impl<T: Scalar, O: Objective<T> + ?Sized> Optimizer<T, O> for Sgd<T> {
     fn step(&mut self, ctx: &Ctx<T>, objective: &O, theta: &mut [T], batch: &O::Batch) -> Result<StepReport<T>> {
+        let mut watch = Stopwatch::start();
         let loss = take_gradient(ctx, objective, theta, batch, &mut self.gradient)?;
+        let gradient = watch.lap();
         self.velocity.resize(theta.len(), T::ZERO);
         let (alpha, mu) = (self.learning_rate, self.momentum);
         let update = self.velocity.iter_mut().zip(&self.gradient).zip(theta.iter_mut());
@@ -85,6 +89,12 @@ impl<T: Scalar, O: Objective<T> + ?Sized> Optimizer<T, O> for Sgd<T> {
                 *w += mu * *v - alpha * g;
             }),
         }
-        Ok(StepReport::first_order(loss))
+        Ok(StepReport {
+            gradient_norm: Some(T::of(norm(&self.gradient))),
+            alpha: Some(alpha),
+            momentum: Some(mu),
+            seconds: PhaseSeconds { gradient, search: watch.lap(), ..PhaseSeconds::default() },
+            ..StepReport::first_order(loss)
+        })
     }
 }

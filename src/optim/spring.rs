@@ -139,9 +139,9 @@ impl<T: Scalar> Spring<T> {
     ) -> Result<Vec<T>> {
         let eta = objective.l2();
         let Linearization { loss, jacobian, mut residual } = objective.linearize(ctx, theta, batch)?;
-        report.loss_before = finite_loss(loss)?;
+        report.loss_before = finite_loss(ctx, objective, theta, batch, loss)?;
         check::finite_slice("residual", &residual)?;
-        report.passes = Passes { forward: 1, backward: 1, jvp: 0 };
+        report.passes = Passes::GRADIENT;
         let prior = self.prior(theta, eta);
         if let Some(prior) = &prior {
             let mut seen = ctx.scratch(residual.len(), 1);
@@ -154,7 +154,7 @@ impl<T: Scalar> Spring<T> {
         let mut direction = vec![T::ZERO; theta.len()];
         let (r, phi) = (MatRef::from_column(&residual), MatMut::from_column(&mut direction));
         if let SolveReport::Iterative { stop: CgStop::Breakdown, .. } = solver.solve_residual(ctx, r, phi)? {
-            return Err(Error::NotFinite { op: "Spring: solve" });
+            return Err(Error::not_finite("Spring: solve"));
         }
         if let Some(prior) = &prior {
             direction.iter_mut().zip(prior).for_each(|(d, &p)| *d += p);

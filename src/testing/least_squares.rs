@@ -13,8 +13,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::backend::Ctx;
 use crate::error::{Error, Result, check_len, check_shape};
+use crate::linop::{LinearOperator, SelfAdjoint};
 use crate::mat::{Mat, MatMut, MatRef, Op};
-use crate::optim::{CaptureSink, FisherKind, LayeredObjective, Objective, ParamLayout, Passes};
+use crate::optim::{
+    CaptureSink, CurvatureMatrix, CurvatureObjective, FisherKind, LayeredObjective, Objective, ParamLayout, Passes,
+    SubsetObjective,
+};
 use crate::random::Draws;
 use crate::scalar::Scalar;
 
@@ -84,6 +88,8 @@ pub struct LeastSquares<T> {
     forward: AtomicU64,
     backward: AtomicU64,
     jvp: AtomicU64,
+    vjp: AtomicU64,
+    hvp: AtomicU64,
 }
 
 impl<T: Scalar> LeastSquares<T> {
@@ -101,7 +107,13 @@ impl<T: Scalar> LeastSquares<T> {
     /// Passes that were asked for since the last call.
     pub fn take_passes(&self) -> Passes {
         let take = |count: &AtomicU64| count.swap(0, Ordering::Relaxed);
-        Passes { forward: take(&self.forward), backward: take(&self.backward), jvp: take(&self.jvp) }
+        Passes {
+            forward: take(&self.forward),
+            backward: take(&self.backward),
+            jvp: take(&self.jvp),
+            vjp: take(&self.vjp),
+            hvp: take(&self.hvp),
+        }
     }
 
     /// W X - Y into `residual`; the loss as its value.
@@ -249,5 +261,70 @@ impl<T: Scalar> LayeredObjective<T> for LeastSquares<T> {
             }
         }
         Ok(())
+    }
+}
+
+/// (X Xᵀ/N) ⊗ I + η I as products.
+struct Products<'a, T: Scalar> {
+    h: &'a LeastSquares<T>,
+    batch: &'a Regression<T>,
+    matrix: CurvatureMatrix,
+}
+
+impl<T: Scalar> LinearOperator<T> for Products<'_, T> {
+    fn shape(&self) -> (usize, usize) {
+        (self.h.layout.len(), self.h.layout.len())
+    }
+
+    fn apply_into(&self, ctx: &Ctx<T>, x: MatRef<'_, T>, mut y: MatMut<'_, T>) -> Result<()> {
+        let (block, inputs) = (&self.h.layout.blocks()[0], self.batch.inputs.as_ref());
+        let scale = T::ONE / T::of(inputs.ncols().max(1) as f64);
+        let mut image = Mat::zeros(block.rows, inputs.ncols());
+        for (v, out) in x.cols().zip(y.cols_mut()) {
+            match self.matrix {
+                CurvatureMatrix::GaussNewton => {
+                    self.h.jvp.fetch_add(1, Ordering::Relaxed);
+                    self.h.vjp.fetch_add(1, Ordering::Relaxed);
+                }
+                CurvatureMatrix::Hessian => {
+                    self.h.hvp.fetch_add(1, Ordering::Relaxed);
+                }
+            }
+            ctx.gemm(T::ONE, block.view(v)?, Op::No, inputs, Op::No, T::ZERO, image.as_mut())?;
+            out.copy_from_slice(v);
+            let out = block.view_mut(out)?;
+            ctx.gemm(scale, image.as_ref(), Op::No, inputs, Op::Transpose, self.h.l2, out)?;
+        }
+        Ok(())
+    }
+}
+
+impl<T: Scalar> SelfAdjoint<T> for Products<'_, T> {}
+
+impl<T: Scalar> CurvatureObjective<T> for LeastSquares<T> {
+    fn curvature<'a>(
+        &'a self,
+        _ctx: &Ctx<T>,
+        matrix: CurvatureMatrix,
+        theta: &'a [T],
+        batch: &'a Regression<T>,
+    ) -> Result<Box<dyn SelfAdjoint<T> + 'a>> {
+        check_len("theta", self.layout.len(), theta.len())?;
+        self.forward.fetch_add(1, Ordering::Relaxed);
+        Ok(Box::new(Products { h: self, batch, matrix }))
+    }
+}
+
+impl<T: Scalar> SubsetObjective<T> for LeastSquares<T> {
+    fn cases(&self, batch: &Regression<T>) -> usize {
+        batch.inputs.ncols()
+    }
+
+    fn subset(&self, batch: &Regression<T>, cases: std::ops::Range<usize>) -> Result<Regression<T>> {
+        if cases.is_empty() || cases.end > batch.inputs.ncols() {
+            return Err(Error::invalid("cases", format!("{cases:?} of {}", batch.inputs.ncols())));
+        }
+        let part = |m: &Mat<T>| Mat::from_fn(m.nrows(), cases.len(), |i, j| m[(i, cases.start + j)]);
+        Regression::new(part(&batch.inputs), part(&batch.targets))
     }
 }

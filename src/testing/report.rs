@@ -262,7 +262,7 @@ mod tests {
         r.bound("ratio", "third", || Ok((0.0, 2.0)));
         r.bound("nan", "a", || Ok((f64::NAN, 1.0)));
         r.holds("nan", "b", || Ok(false));
-        r.holds("error", "here", || Err(Error::NotFinite { op: "x" }));
+        r.holds("error", "here", || Err(Error::not_finite("x")));
         r.holds("panic", "there", || panic!("message {}", 5));
         r.holds("fine", "everywhere", || Ok(true));
         r.bound("no bound", "zero over zero", || Ok((0.0, 0.0)));

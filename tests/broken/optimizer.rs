@@ -43,7 +43,7 @@ impl Optimizer<f64, LeastSquares<f64>> for Descent {
         let mut gradient = vec![0.0; n];
         let loss = h.loss_grad(ctx, theta, batch, &mut gradient)?;
         if !loss.is_finite() && self.fault != Fault::AcceptsAnyLoss {
-            return Err(Error::NotFinite { op: "loss" });
+            return Err(Error::not_finite("loss"));
         }
         if self.fault != Fault::AcceptsAnyGradient {
             pullback::backend::check::finite_slice("gradient", &gradient)?;
@@ -65,7 +65,11 @@ impl Optimizer<f64, LeastSquares<f64>> for Descent {
             loss_before: if self.fault == Fault::LossOfAnotherTheta { after } else { loss },
             loss_after: Some(if self.fault == Fault::LossAfterIsLossBefore { loss } else { after }),
             rejected,
-            passes: Passes { forward: if self.fault == Fault::CountsNoForward { 0 } else { 2 }, backward: 1, jvp: 0 },
+            passes: Passes {
+                forward: if self.fault == Fault::CountsNoForward { 0 } else { 2 },
+                backward: 1,
+                ..Passes::default()
+            },
             ..StepReport::default()
         })
     }

@@ -70,7 +70,7 @@ impl<T: Scalar> IncompleteCholesky<T> {
         }
         check::finite_slice("IncompleteCholesky", &scale)?;
         if scale.contains(&T::ZERO) {
-            return Err(Error::NotFinite { op: "IncompleteCholesky" }); // c_jj + λ overflowed
+            return Err(Error::not_finite("IncompleteCholesky")); // c_jj + λ overflowed
         }
         let mut scaled = c.clone();
         let mut beside = vec![0f64; n]; // Σ_{j≠i} |ĉ_ij|

@@ -77,7 +77,7 @@ pub fn diagonal_estimate<T: Scalar>(
     let values: Vec<f64> = samples.iter().map(|sample| sample.mean).collect();
     let standard_errors: Vec<f64> = samples.iter().map(Sample::standard_error).collect();
     if !values.iter().chain(&standard_errors).all(|x| x.is_finite()) {
-        return Err(Error::NotFinite { op: "diagonal_estimate" });
+        return Err(Error::not_finite("diagonal_estimate"));
     }
     Ok(DiagonalEstimate { values, standard_errors, products: budget.products })
 }

@@ -193,7 +193,7 @@ impl Sample {
     fn estimate(&self, products: usize) -> Result<Estimate> {
         let (value, standard_error) = (self.mean, self.standard_error());
         if !(value.is_finite() && standard_error.is_finite()) {
-            return Err(Error::NotFinite { op: "estimate" });
+            return Err(Error::not_finite("estimate"));
         }
         Ok(Estimate { value, standard_error, samples: self.count, products })
     }

@@ -50,7 +50,7 @@ impl<T: Scalar> Scaling<T> {
         let scale: Vec<T> = squares.iter().zip(&largest).map(scale).collect();
         let mean: Vec<T> = mean.into_iter().map(T::of).collect();
         if !x.is_finite() || !mean.iter().chain(&scale).all(|v| v.is_finite()) {
-            return Err(Error::NotFinite { op: "Scaling::fit" });
+            return Err(Error::not_finite("Scaling::fit"));
         }
         Ok(Self { mean, scale: scale.into_iter().map(|s| if s > T::ZERO { s } else { T::ONE }).collect() })
     }

@@ -110,7 +110,7 @@ fn refusals<T: Scalar>(r: &mut Recorder, s: &Subject<'_, T>) {
                         s.ctx.potri(a.clone().as_mut()),
                         s.ctx.syevd(a.clone().as_mut(), &mut vec![T::ZERO; n]),
                     ];
-                    let named = |(outcome, name): (&Result<()>, &str)| matches!(outcome, Err(Error::NotFinite { op }) if *op == name);
+                    let named = |(outcome, name): (&Result<()>, &str)| matches!(outcome, Err(Error::NotFinite { op, .. }) if *op == name);
                     let pairs = outcomes.iter().zip(["potrf", "potri", "syevd"]);
                     Ok(Measure::count(pairs.filter(|&pair| !named(pair)).count()))
                 });
@@ -156,7 +156,7 @@ fn overflow<T: Scalar>(r: &mut Recorder, s: &Subject<'_, T>) {
             r.holds("overflow is a typed error", place, || {
                 let mut l = s.triangle(n, 17);
                 l[(n - 1, n - 1)] = diagonal;
-                Ok(matches!(s.ctx.potri(l.as_mut()), Err(Error::NotFinite { op: "potri" })))
+                Ok(matches!(s.ctx.potri(l.as_mut()), Err(Error::NotFinite { op: "potri", .. })))
             });
         }
         if n > 1 {
@@ -164,7 +164,7 @@ fn overflow<T: Scalar>(r: &mut Recorder, s: &Subject<'_, T>) {
                 // the eigenvalue n · max overflows
                 let mut a = Mat::from_fn(n, n, |_, _| T::max_value());
                 let outcome = s.ctx.syevd(a.as_mut(), &mut vec![T::ZERO; n]);
-                Ok(matches!(outcome, Err(Error::NotFinite { op: "syevd" })))
+                Ok(matches!(outcome, Err(Error::NotFinite { op: "syevd", .. })))
             });
         }
     }
