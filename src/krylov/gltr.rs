@@ -198,7 +198,10 @@ impl<T: Scalar> Run<'_, T> {
         }
         if x.iter().any(|x| !x.is_finite()) {
             x.fill(T::ZERO);
-            return TrustRegionReport { products: self.report.products, ..TrustRegionReport::at_zero(CgStop::Breakdown) };
+            return TrustRegionReport {
+                products: self.report.products,
+                ..TrustRegionReport::at_zero(CgStop::Breakdown)
+            };
         }
         let norm = best.h.iter().map(|h| h * h).sum::<f64>().sqrt() / scale;
         let model = self.models.last().copied().unwrap_or(0.0) / scale / scale;
