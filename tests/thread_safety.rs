@@ -108,6 +108,10 @@ mod list {
         PRECONDITIONERS: Jacobi<T>, Nystrom<T>, PivotedCholesky<T>, IncompleteCholesky<T>, SparseLower<T>,
     );
     send_and_sync!(
+        PROXIMAL: Proximal<T>, ProximalOptions<T>, InnerMinimizer<T>, OutputDistance, ProximalModel<T>,
+        ProximalModelOptions<T>, LossOrder,
+    );
+    send_and_sync!(
         STATS: Decay, MovingAverage, KroneckerFactors<T>, Order, CrossFactors<T>, DiagonalMoments<T>, DiagonalRule,
         EigenKroneckerMoments<T>, InputSplit, SplitFactors<T>,
     );
@@ -133,7 +137,7 @@ mod list {
         send_and_sync!(
             NETWORKS: Mlp<T>, MlpBuilder<T>, Layer, Activation, Loss, Reduction, Init, Batch<T>, Workspace<T>, Metrics,
         );
-        send_and_sync!(OPERATORS: GgnOperator<'static, T>, HessianOperator<'static, T>, MlpJacobian<'static, T>);
+        send_and_sync!(OPERATORS: MlpAnchor<T>, GgnOperator<'static, T>, HessianOperator<'static, T>, MlpJacobian<'static, T>);
         send_and_sync!(
             DATA: Dataset<T>, Targets<T>, Minibatches, Partial, Scaling<T>, Standardization<T>, Table<T>, Idx,
         );
@@ -149,7 +153,7 @@ mod list {
         // the two native backends are declared whatever features are on
         let below = [BASE, BACKEND, FACTOR, LINOP, KRYLOV, KRONECKER, "Faer", "Blas"];
         let curvature = [CURVATURE, STRUCTURES, SAMPLE_SPACE, SWEEPS, METRICS, PRECONDITIONERS];
-        below.into_iter().chain(curvature).chain([STATS, OPTIM, TESTING]).chain(nn::ALL).collect()
+        below.into_iter().chain(curvature).chain([PROXIMAL, STATS, OPTIM, TESTING]).chain(nn::ALL).collect()
     }
 }
 

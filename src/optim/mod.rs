@@ -5,6 +5,8 @@
 //! | [`Sgd`] | gradient with heavy-ball or Nesterov momentum | one n-vector |
 //! | [`Adam`] | diagonal preconditioner from squared gradients | two n-vectors |
 //! | [`Kfac`] | K-FAC preconditioner, step and momentum from the exact quadratic model | one n-vector, factors |
+//! | [`Proximal`] | the proximal objective minimized, in weights and in outputs | none |
+//! | [`ProximalModel`] | the same with its parts to first or second order | none |
 //! | [`Spring`] | damped Gauss-Newton through the kernel J Jᵀ, around a decayed last direction | one n-vector |
 
 mod adam;
@@ -23,6 +25,7 @@ pub mod line_search;
 mod local_model;
 mod objective;
 mod preconditioner;
+mod proximal;
 mod quadratic_model;
 mod report;
 mod residual;
@@ -43,6 +46,10 @@ pub use line::{Line, LineFunction};
 pub use local_model::{LocalModel, ModelSource};
 pub use objective::{CaptureSink, FisherKind, LayeredObjective, Objective, ParamBlock, ParamLayout};
 pub use preconditioner::{KfacPreconditioner, PreconditionerOptions, RefreshReport};
+pub use proximal::{
+    InnerMinimizer, LossOrder, OutputDistance, OutputProximity, Proximal, ProximalModel, ProximalModelOptions,
+    ProximalOptions,
+};
 pub use quadratic_model::{QuadraticModel, SubspaceStep};
 pub use report::{InnerReport, InnerStop, Passes, PhaseSeconds, StepReport};
 pub use residual::{Linearization, ResidualObjective};

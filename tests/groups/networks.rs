@@ -42,6 +42,8 @@ mod nn_kernel;
 mod nn_losses;
 #[path = "../nn_products.rs"]
 mod nn_products;
+#[path = "../proximal.rs"]
+mod proximal;
 #[path = "../quadratic_model.rs"]
 mod quadratic_model;
 #[path = "../spring.rs"]
