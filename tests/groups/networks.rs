@@ -44,6 +44,8 @@ mod nn_losses;
 mod nn_products;
 #[path = "../proximal.rs"]
 mod proximal;
+#[path = "../proximal_claims.rs"]
+mod proximal_claims;
 #[path = "../quadratic_model.rs"]
 mod quadratic_model;
 #[path = "../spring.rs"]

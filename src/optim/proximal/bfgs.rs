@@ -9,7 +9,8 @@
 //! Cost        an evaluation or two an iteration, 6n² flops; n² numbers and seven n-vectors.
 //! Laws        tests/proximal.rs.
 //! Reference   J. Nocedal, S. J. Wright, Numerical Optimization, 2nd ed., algorithm 6.1; A. S. Lewis, M. L. Overton,
-//!             Math. Program. 141 (2013) 135-163, doi 10.1007/s10107-012-0514-2 (the search).
+//!             Math. Program. 141 (2013) 135-163, doi 10.1007/s10107-012-0514-2 (the search); W. W. Hager, H. Zhang,
+//!             SIAM J. Optim. 16 (2005) 170-192, doi 10.1137/030601880 (the approximate condition).
 
 use crate::error::Result;
 use crate::optim::{InnerReport, InnerStop, dot};
@@ -44,6 +45,7 @@ pub(super) fn minimize<T: Scalar>(
             };
         }
         let slope = dot(&p, gradient);
+        let rounding = 4.0 * T::EPS.f64() * value.abs();
         // the first step is of length one at most
         let first = if inverse.is_some() { 1.0 } else { (1.0 / size).min(1.0) };
         let (mut alpha, mut low, mut high) = (first, 0.0, f64::INFINITY);
@@ -53,7 +55,10 @@ pub(super) fn minimize<T: Scalar>(
             trial.iter_mut().zip(&*x).zip(&p).for_each(|((t, &x), &p)| *t = x + step * p);
             let now = evaluate(&trial, &mut at_trial)?;
             let slope_now = dot(&p, &at_trial);
-            if !(now <= value + DECREASE * alpha * slope && slope_now.is_finite()) {
+            // where differences of φ are rounding, slopes tell (Hager and Zhang's approximate condition)
+            let falls = now <= value + DECREASE * alpha * slope;
+            let level = now <= value + rounding && slope_now <= (2.0 * DECREASE - 1.0) * slope;
+            if !((falls || level) && slope_now.is_finite()) {
                 high = alpha;
             } else if slope_now < SLOPE * slope {
                 low = alpha;
@@ -63,7 +68,7 @@ pub(super) fn minimize<T: Scalar>(
             }
             alpha = if high.is_finite() { 0.5 * (low + high) } else { 2.0 * alpha };
         }
-        let Some(now) = found.filter(|&now| now < value) else {
+        let Some(now) = found.filter(|&now| now < value + rounding) else {
             return Ok(InnerReport { iterations: iteration, stop: InnerStop::NoProgress });
         };
         let s: Vec<T> = trial.iter().zip(&*x).map(|(&t, &x)| t - x).collect();
