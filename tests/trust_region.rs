@@ -223,6 +223,22 @@ fn the_exact_solution_is_no_worse<T: Scalar>() {
     }
 }
 
+/// As many dimensions as there are distinct eigenvalues hold the solution, inside or on the boundary.
+fn distinct_eigenvalues_bound_the_steps<T: Scalar>() {
+    for ctx in contexts::<T>() {
+        for (n, distinct) in [(8, 1), (31, 2), (64, 5)] {
+            let problem = Problem::new(&clustered(n, distinct), false, 40 + n as u64);
+            for (radius, exact) in [(0.1, true), (1e3, true), (1e3, false)] {
+                let (report, x) = problem.run(&ctx, exact, radius, 10 * n);
+                assert_eq!(report.on_boundary, radius < 1.0);
+                assert!(report.iterations <= distinct + usize::from(!exact && distinct > 2), "{report:?}");
+                let best = problem.model(&problem.dense(radius).1);
+                assert!((problem.model(&x) - best).abs() <= tolerance::<T>(n, 10.0) * best.abs(), "{report:?}");
+            }
+        }
+    }
+}
+
 fn powers_of_two_change_no_digit<T: Scalar>() {
     let ctx = Ctx::<T>::default();
     let problem = Problem::new(&indefinite(33), false, 3);
@@ -248,6 +264,7 @@ for_both!(
     steihaug_inside_is_conjugate_gradient,
     steps_lengthen_and_the_model_falls,
     the_exact_solution_is_no_worse,
+    distinct_eigenvalues_bound_the_steps,
     powers_of_two_change_no_digit,
 );
 
@@ -259,13 +276,20 @@ fn the_hard_case_is_reported() {
     let report = gltr(&Ctx::default(), &a, None, &b, 5.0, &mut x, &CgOptions::default()).unwrap();
     assert!(report.exhausted && !report.on_boundary && report.iterations == 2);
     assert!((x[1] - 1.0).abs() <= tolerance::<f64>(3, 3.0) && x[0] == 0.0);
-    // nearly so: the step along the eigenvector fills the radius
-    let b = [1e-14, 1.0, 1.0];
-    let options = CgOptions { relative_tolerance: 0.0, ..CgOptions::default() };
-    let report = gltr(&Ctx::default(), &a, None, &b, 5.0, &mut x, &options).unwrap();
-    let norm = x.iter().map(|x| x * x).sum::<f64>().sqrt();
-    assert!(report.exhausted && norm <= 5.0 * (1.0 + tolerance::<f64>(3, 10.0)));
-    assert!(!report.on_boundary || (report.multiplier - 2.0).abs() <= tolerance::<f64>(3, 1e3), "{report:?}");
+    // nearly so: the multiplier comes close to -θ_1 = 2, and the step along the eigenvector fills the radius
+    let radius = 5.0f64;
+    for part in [1e-3, 1e-6, 1e-9] {
+        let b = [part, 1.0, 1.0];
+        let options = CgOptions { relative_tolerance: 0.0, ..CgOptions::default() };
+        let report = gltr(&Ctx::default(), &a, None, &b, radius, &mut x, &options).unwrap();
+        let norm = x.iter().map(|x| x * x).sum::<f64>().sqrt();
+        assert!(report.on_boundary && (norm - radius).abs() <= tolerance::<f64>(3, 10.0) * radius, "{report:?}");
+        // φ = -½ bᵀ(A + μ)⁻¹b - ½ μ Δ², at μ = 2 and up to the part that is left out
+        let limit = -0.5 * (1.0 / 3.0 + 1.0 / 5.0) - radius.powi(2);
+        let left_out = part * radius + tolerance::<f64>(3, 10.0) * radius.powi(2);
+        assert!(report.model <= limit && report.model >= limit - 2.0 * left_out, "{} near {limit}", report.model);
+        assert!((report.multiplier - 2.0).abs() <= part, "{report:?}");
+    }
 }
 
 #[test]

@@ -45,11 +45,12 @@ impl KeepIterates {
     /// Whether the iterate after that many iterations is one of the sequence.
     pub fn keeps(&self, iteration: usize) -> bool {
         let KeepIterates::Geometric { first, ratio } = *self else { return false };
-        let mut at = first;
-        while at.ceil() < iteration as f64 {
-            at *= ratio;
+        if iteration == 0 {
+            return false;
         }
-        at.ceil() == iteration as f64
+        // the first q beyond iteration - 1, and its neighbours against rounding
+        let q = (((iteration - 1) as f64 / first).ln() / ratio.ln()).floor().max(0.0);
+        [q - 1.0, q, q + 1.0].into_iter().any(|q| q >= 0.0 && (first * ratio.powf(q)).ceil() == iteration as f64)
     }
 }
 
