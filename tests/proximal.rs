@@ -437,6 +437,19 @@ fn an_indefinite_model_is_rejected_and_theta_kept() {
 }
 
 #[test]
+fn inner_steps_that_leave_the_numbers_are_taken_back() {
+    let ctx = Ctx::<f64>::default();
+    let (net, batch, other, theta) = network::<f64>(Loss::SquaredError, Reduction::Mean, 0.5, 8);
+    let inner = InnerMinimizer::Gradient { steps: 3, rate: 1e200 };
+    for function in [0.0, 1.0] {
+        let options = ProximalOptions { inner, ..options(1.0, function, OutputDistance::Squared) };
+        let mut w = theta.clone();
+        let report = Proximal::new(options).unwrap().step_on(&ctx, &net, &mut w, &batch, &other).unwrap();
+        assert!(report.rejected && report.step_norm.is_none() && w == theta, "{report:?}");
+    }
+}
+
+#[test]
 fn settings_outside_their_domain_are_named() {
     let fine = ProximalOptions::<f64>::default();
     let gradient = |steps, rate| ProximalOptions { inner: InnerMinimizer::Gradient { steps, rate }, ..fine };
