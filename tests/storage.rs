@@ -155,7 +155,7 @@ fn scratch_of_the_other_kinds() {
     let incomplete = IncompleteCholesky::new(&sparse, lambda()).unwrap();
     scratch_row("IncompleteCholesky apply", |ctx, b, x| incomplete.apply(ctx, b.as_ref(), x.as_mut()).unwrap());
     let symmetric = operator::<f64>(&spd(n));
-    let steps = LanczosOptions { reorthogonalize: false, ..LanczosOptions::steps(4) };
+    let steps = LanczosOptions { reorthogonalization: Reorthogonalization::None, ..LanczosOptions::steps(4) };
     scratch_row("Lanczos", |ctx, b, _| drop(lanczos_block(ctx, &symmetric, b.as_ref(), steps).unwrap()));
 }
 

@@ -1,5 +1,7 @@
 //! Krylov methods, one a file, and stochastic estimates. They see an operator only through its products.
 
+mod block_cg;
+mod block_report;
 mod cg;
 mod cg_options;
 mod cg_report;
@@ -13,9 +15,12 @@ mod lsqr;
 mod minres;
 mod minres_options;
 mod multi_shift;
+mod orthogonality;
 mod ritz;
 mod stop;
 
+pub use block_cg::block_cg;
+pub use block_report::{BlockCgColumn, BlockCgReport};
 pub use cg::{pcg, pcg_into};
 pub use cg_options::{CgOptions, CgStart, StallRule};
 pub use cg_report::{CgColumn, CgReport};
@@ -30,6 +35,7 @@ pub use lsmr_options::{LsmrOptions, LsmrReport, LsmrStop};
 pub use lsqr::lsqr;
 pub use minres::minres;
 pub use minres_options::{MinresOptions, MinresReport, MinresStop};
-pub use multi_shift::{MultiShiftReport, ShiftColumn, multi_shift_cg};
+pub use multi_shift::{MultiShiftReport, ShiftColumn, multi_shift_cg, multi_shift_cg_in_metric};
+pub use orthogonality::Reorthogonalization;
 pub use ritz::Ritz;
 pub use stop::CgStop;
