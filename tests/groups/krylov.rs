@@ -6,6 +6,12 @@
 mod estimators;
 #[path = "../lanczos.rs"]
 mod lanczos;
+#[path = "../lanczos_orthogonality.rs"]
+mod lanczos_orthogonality;
+#[path = "../minres.rs"]
+mod minres;
+#[path = "../multi_shift_metric.rs"]
+mod multi_shift_metric;
 #[path = "../pcg.rs"]
 mod pcg;
 #[path = "../pcg_stops.rs"]
