@@ -13,7 +13,7 @@
 //!
 //! Deflation   A column of Q - A P α of which 8 √n ε (1 + ‖·‖) or less is left beside those before it is dropped, and Q, Z
 //!             and P go on with a column fewer: equal or dependent right-hand sides cost one, and nothing breaks down while
-//!             A and M⁻¹ are positive definite. What is dropped is rounding of the residual it belongs to.
+//!             A and M⁻¹ are positive definite to rounding. What is dropped is rounding of the residual it belongs to.
 //! Deviations  Columns of B are scaled by powers of two. ‖b - A x‖ is the norm of a column of C: Euclidean, with and without
 //!             M. A column that has converged goes on moving with the others, to whom its direction is as good as any; its
 //!             iterations are those after which it met the tolerance first. The sums of gemm are those of the scalar.
