@@ -64,7 +64,7 @@ mod list {
     );
     send_and_sync!(
         KRYLOV: CgOptions<T>, CgStart, StallRule, CgReport<T>, CgColumn<T>, CgStop, LsmrOptions<T>, LsmrReport,
-        LsmrStop, MultiShiftReport, ShiftColumn, Lanczos<T>, LanczosOptions, LanczosEnd, Ritz<T>, RitzValue, Budget,
+        LsmrStop, MinresOptions<T>, MinresReport, MinresStop, BlockCgReport, BlockCgColumn, Reorthogonalization, MultiShiftReport, ShiftColumn, Lanczos<T>, LanczosOptions, LanczosEnd, Ritz<T>, RitzValue, Budget,
         Estimate, DiagonalEstimate,
     );
     send_and_sync!(

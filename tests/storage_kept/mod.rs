@@ -70,6 +70,7 @@ fn what_the_other_kinds_keep() {
     let start = vec![1.0; n];
     for (name, reorthogonalization) in [
         ("Lanczos of k steps with its basis", Reorthogonalization::Full),
+        ("Lanczos of k steps with its basis", Reorthogonalization::Selective),
         ("Lanczos of k steps without", Reorthogonalization::None),
     ] {
         let options = LanczosOptions { reorthogonalization, ..LanczosOptions::steps(k) };
