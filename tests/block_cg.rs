@@ -8,7 +8,9 @@ mod cg_support;
 
 use cg_support::*;
 use pullback::factor::SymEigen;
-use pullback::krylov::{BlockCgReport, CgOptions, CgStart, CgStop, StallRule, block_cg, pcg};
+use pullback::krylov::{
+    BlockCgReport, CgOptions, CgStart, CgStop, KeepIterates, NegativeCurvature, StallRule, block_cg, pcg,
+};
 use pullback::linop::{FnOperator, Identity, SymmetricDense};
 use pullback::testing::gallery::{self, Sign};
 use pullback::testing::krylov::{Domain, Outcome};
@@ -40,7 +42,7 @@ fn jacobi<T: Scalar>(a: &Mat<T>) -> Trusted<SymmetricDense<T>> {
 
 conformance! {
     fn suite<T>(setup) {
-        let check = |name: &str, preconditioned: bool, start: CgStart| {
+        let check = |name: &str, preconditioned: bool, start: CgStart<T>| {
             testing::krylov::check(setup, name, Domain::PositiveDefinite, |ctx, a, b, x, relative_tolerance| {
                 let options = CgOptions { relative_tolerance, start, ..CgOptions::default() };
                 let identity = Identity::new(b.nrows());
@@ -294,6 +296,10 @@ fn warm_starts<T: Scalar>() {
         let again = block_cg(&ctx, &a, None, b.as_ref(), x.as_mut(), &tight(4.0 * tolerance::<T>(n, 1.0))).unwrap();
         assert_eq!((again.stop(), again.iterations(), again.products()), (CgStop::Converged, 0, 1));
         assert_eq!(x, solution);
+        let mut half = x.map(|x| x + x);
+        let decayed = CgOptions { start: CgStart::Decayed(T::of(0.5)), ..tight(4.0 * tolerance::<T>(n, 1.0)) };
+        let again = block_cg(&ctx, &a, None, b.as_ref(), half.as_mut(), &decayed).unwrap();
+        assert_eq!((again.iterations(), &half), (0, &solution));
         x.as_mut().fill(T::nan());
         let from_zero = CgOptions { start: CgStart::Zero, ..tight(tolerance::<T>(n, 1.0)) };
         let fresh = block_cg(&ctx, &a, None, b.as_ref(), x.as_mut(), &from_zero).unwrap();
@@ -369,8 +375,14 @@ fn misuse_is_a_typed_error() {
     for (rows, xs, m) in [(4, (4, 2), None), (3, (3, 1), None), (3, (4, 2), None), (3, (3, 2), Some(&m4))] {
         assert!(matches!(run(rows, xs, m, &fine), Err(Error::Shape { .. })), "{rows} {xs:?}");
     }
-    let stall = CgOptions { stall: Some(StallRule::default()), ..fine };
-    assert!(matches!(run(3, (3, 2), None, &stall), Err(Error::InvalidParameter { name: "stall", .. })));
+    for (options, wrong) in [
+        (CgOptions { stall: Some(StallRule::default()), ..fine }, "stall"),
+        (CgOptions { keep: KeepIterates::martens(), ..fine }, "keep"),
+        (CgOptions { coefficients: true, ..fine }, "coefficients"),
+        (CgOptions { negative_curvature: NegativeCurvature::FollowDirection, ..fine }, "negative_curvature"),
+    ] {
+        assert!(matches!(run(3, (3, 2), None, &options), Err(Error::InvalidParameter { name, .. }) if name == wrong));
+    }
     let negative = CgOptions { relative_tolerance: -1.0, ..fine };
     assert!(matches!(run(3, (3, 2), None, &negative), Err(Error::InvalidParameter { .. })));
 }

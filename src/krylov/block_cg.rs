@@ -54,8 +54,8 @@ use crate::scalar::Scalar;
 /// ```
 ///
 /// # Errors
-/// [`Error::Shape`], [`Error::InvalidParameter`] for the options or a stall rule, and those of the operators. Everything
-/// else is a [`CgStop`].
+/// [`Error::Shape`], [`Error::InvalidParameter`] for the options, a stall rule, or what else belongs to a column with a
+/// run of its own, and those of the operators. Everything else is a [`CgStop`].
 pub fn block_cg<T: Scalar>(
     ctx: &Ctx<T>,
     a: &dyn SelfAdjoint<T>,
@@ -65,10 +65,7 @@ pub fn block_cg<T: Scalar>(
     opts: &CgOptions<T>,
 ) -> Result<BlockCgReport> {
     let (n, k) = b.shape();
-    opts.check()?;
-    if opts.stall.is_some() {
-        return Err(Error::invalid("stall", "the columns have no common model that could stall"));
-    }
+    opts.check_shared()?;
     check_shape("block_cg: A", (n, n), a.shape())?;
     check_shape("block_cg: X", (n, k), x.shape())?;
     if let Some(m_inv) = m_inv {
@@ -157,6 +154,8 @@ impl<T: Scalar> Run<'_, '_, T> {
             } else if check::finite_slice("block_cg", x).is_err() {
                 x.fill(T::ZERO);
                 self.report.columns[j].stop = CgStop::Breakdown;
+            } else if let CgStart::Decayed(decay) = self.opts.start {
+                x.iter_mut().for_each(|x| *x *= decay);
             }
             warm |= x.iter().any(|&x| x != T::ZERO);
         }

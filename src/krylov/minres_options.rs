@@ -22,6 +22,7 @@ use crate::scalar::Scalar;
 /// assert!(options.check().is_ok());
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct MinresOptions<T> {
     /// σ; finite, of any sign.
     pub shift: T,

@@ -91,8 +91,8 @@ impl MultiShiftReport {
 /// ```
 ///
 /// # Errors
-/// [`Error::Shape`], [`Error::InvalidParameter`] for the options, a stall rule, or a shift that is not finite, and those
-/// of the operator. Everything else is a [`CgStop`].
+/// [`Error::Shape`], [`Error::InvalidParameter`] for the options, a stall rule or what else belongs to
+/// a solve with a run of its own, or a shift that is not finite, and those of the operator. Everything else is a [`CgStop`].
 pub fn multi_shift_cg<T: Scalar>(
     ctx: &Ctx<T>,
     a: &dyn SelfAdjoint<T>,
@@ -149,10 +149,7 @@ fn solve<T: Scalar>(
     opts: &CgOptions<T>,
 ) -> Result<MultiShiftReport> {
     let (n, k) = b.shape();
-    opts.check()?;
-    if opts.stall.is_some() {
-        return Err(Error::invalid("stall", "the shifts have no common model that could stall"));
-    }
+    opts.check_shared()?;
     check_shape("multi_shift_cg: A", (n, n), a.shape())?;
     check_len("multi_shift_cg: X", shifts.len(), x.len())?;
     for x in x.iter_mut() {

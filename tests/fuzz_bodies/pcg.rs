@@ -44,6 +44,7 @@ fn solve<T: Scalar>(mut input: Bytes<'_>) {
         max_iterations: input.upto(30),
         start: if flags & 4 == 0 { CgStart::Given } else { CgStart::Zero },
         stall: (flags & 8 != 0).then(StallRule::default),
+        ..CgOptions::default()
     };
     let a = SymmetricDense::new(square(&mut input, n)).expect("square");
     let m_inv = (flags & 16 != 0).then(|| Claimed(SymmetricDense::new(square(&mut input, n)).expect("square")));

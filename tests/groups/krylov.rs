@@ -18,5 +18,9 @@ mod minres;
 mod multi_shift_metric;
 #[path = "../pcg.rs"]
 mod pcg;
+#[path = "../pcg_gains.rs"]
+mod pcg_gains;
 #[path = "../pcg_stops.rs"]
 mod pcg_stops;
+#[path = "../trust_region.rs"]
+mod trust_region;
