@@ -13,7 +13,9 @@
 //!
 //! Deflation   A column of Q - A P α of which 8 √n ε (1 + ‖·‖) or less is left beside those before it is dropped, and Q, Z
 //!             and P go on with a column fewer: equal or dependent right-hand sides cost one, and nothing breaks down while
-//!             A and M⁻¹ are positive definite to rounding. What is dropped is rounding of the residual it belongs to.
+//!             A and M⁻¹ are positive definite. What is dropped is rounding of the residual it belongs to. Where PᵀA P has
+//!             a pivot that is zero to rounding, as at conditions far above 1/√ε, the run starts afresh from the X reached;
+//!             where it has one at once, the columns from there on are dropped.
 //! Deviations  Columns of B are scaled by powers of two. ‖b - A x‖ is the norm of a column of C: Euclidean, with and without
 //!             M. A column that has converged goes on moving with the others, to whom its direction is as good as any; its
 //!             iterations are those after which it met the tolerance first. The sums of gemm are those of the scalar.
@@ -26,9 +28,10 @@
 //!             gradients, ETNA 12 (2001) 216-233 (R = Q C); H. Ji, Y. Li, A breakdown-free block conjugate gradient
 //!             method, BIT 57 (2017) 379-403, doi 10.1007/s10543-016-0631-z (deflation).
 
+use super::block_qr::{corner, corner_mut, head, head_mut, level, orthonormalize};
 use super::block_report::{BlockCgColumn, BlockCgReport};
 use super::{CgOptions, CgStart, CgStop};
-use crate::backend::sums::norm;
+use crate::backend::sums::{dot, norm};
 use crate::backend::{Ctx, Scratch, check};
 use crate::error::{Error, Result, check_shape};
 use crate::linop::{Preconditioner, SelfAdjoint};
@@ -91,6 +94,7 @@ pub fn block_cg<T: Scalar>(
         s: small(),
         work: small(),
         rank: 0,
+        fresh: true,
         report: BlockCgReport { columns: vec![BlockCgColumn::default(); k], widths: Vec::new(), products: 0 },
         scales: vec![0.0; k],
         norms: vec![(0.0, 0.0); k],
@@ -101,6 +105,14 @@ pub fn block_cg<T: Scalar>(
     }
     run.true_residuals()?;
     Ok(run.report)
+}
+
+/// What the Cholesky factorization of PᵀA P met.
+enum Pivots {
+    Positive,
+    /// A pivot that is zero to rounding.
+    Rounding,
+    Stop(CgStop),
 }
 
 /// One solve. The first `rank` columns of Q, P, A P and Z are in use, as are as many rows of the coefficients C.
@@ -124,6 +136,8 @@ struct Run<'r, 'm, T: Scalar> {
     s: Scratch<'r, T>,
     work: Scratch<'r, T>,
     rank: usize,
+    /// Whether no step has been taken since the residuals came from a product.
+    fresh: bool,
     report: BlockCgReport,
     /// The power of two by which a column is scaled; 0 where it takes no part.
     scales: Vec<f64>,
@@ -171,9 +185,36 @@ impl<T: Scalar> Run<'_, '_, T> {
             let (scale, norms) = self.report.columns[j].enter(self.b.col(j), ax, r, self.opts);
             (self.scales[j], self.norms[j]) = (scale, norms);
         }
+        self.factor_residuals()
+    }
+
+    /// The scaled residuals in Q become Q C.
+    fn factor_residuals(&mut self) -> Result<()> {
         self.rank = orthonormalize(self.ctx, self.q.as_mut(), self.s.as_mut(), self.work.as_mut_slice(), 0.0)?;
         self.coefficients.as_mut_slice().copy_from_slice(self.s.as_slice());
+        self.fresh = true;
         Ok(())
+    }
+
+    /// The residuals of the X reached, by one more product.
+    fn residuals(&mut self) -> Result<()> {
+        let n = self.b.nrows();
+        self.a.apply(self.ctx, self.x.rb(), self.ap.as_mut())?;
+        self.report.products += 1;
+        for (j, column) in self.report.columns.iter_mut().enumerate() {
+            let r = &mut self.q.as_mut_slice()[j * n..(j + 1) * n];
+            let terms = self.b.col(j).iter().zip(&self.ap.as_slice()[j * n..(j + 1) * n]);
+            let scale = T::of(self.scales[j]);
+            r.iter_mut().zip(terms).for_each(|(r, (&b, &ax))| *r = scale * b - scale * ax);
+            if !column.takes_part || check::finite_slice("block_cg", r).is_err() {
+                column.takes_part = false;
+                r.fill(T::ZERO);
+                if column.stop == CgStop::IterationLimit {
+                    column.stop = CgStop::Breakdown;
+                }
+            }
+        }
+        self.factor_residuals()
     }
 
     /// Z ← M⁻¹Q, then P ← Z + P β; `before` is the number of columns of the old P. Whether the run can go on.
@@ -218,21 +259,21 @@ impl<T: Scalar> Run<'_, '_, T> {
         let (n, k, r) = (self.b.nrows(), self.b.ncols(), self.rank);
         self.a.apply(self.ctx, head(&self.p, n, r)?, head_mut(&mut self.ap, n, r)?)?;
         self.report.products += 1;
-        let (p, ap) = (head(&self.p, n, r)?, head(&self.ap, n, r)?);
-        let factor = corner_mut(&mut self.factor, k, r, r)?;
-        self.ctx.gemm(T::ONE, p, Op::Transpose, ap, Op::No, T::ZERO, factor)?;
-        match self.ctx.potrf(corner_mut(&mut self.factor, k, r, r)?) {
-            Ok(()) => {}
-            Err(Error::NotPositiveDefinite { .. }) => {
-                self.stop_all(CgStop::NonPositiveCurvature);
+        match self.factor_curvature()? {
+            Pivots::Positive => self.fresh = false,
+            Pivots::Stop(reason) => {
+                self.stop_all(reason);
                 return Ok(false);
             }
-            Err(Error::NotFinite { .. }) => {
-                self.stop_all(CgStop::Breakdown);
-                return Ok(false);
+            Pivots::Rounding => {
+                self.residuals()?;
+                self.judge()?;
+                return self.directions(0);
             }
-            Err(other) => return Err(other),
         }
+        self.report.widths.push(r);
+        let r = self.rank;
+        let p = head(&self.p, n, r)?;
         let alpha = corner_mut(&mut self.alpha, k, r, r)?;
         self.ctx.gemm(T::ONE, p, Op::Transpose, head(&self.q, n, r)?, Op::No, T::ZERO, alpha)?;
         self.ctx.potrs(corner(&self.factor, k, r, r)?, corner_mut(&mut self.alpha, k, r, r)?)?;
@@ -252,6 +293,50 @@ impl<T: Scalar> Run<'_, '_, T> {
         self.directions(r)
     }
 
+    /// The Cholesky factor of PᵀA P. Of a fresh block it is that of the leading part where what follows is rounding: P and Q
+    /// then lose the columns from there on.
+    fn factor_curvature(&mut self) -> Result<Pivots> {
+        let (n, k) = (self.b.nrows(), self.b.ncols());
+        loop {
+            let r = self.rank;
+            let (p, ap) = (head(&self.p, n, r)?, head(&self.ap, n, r)?);
+            let gram = corner_mut(&mut self.alpha, k, r, r)?;
+            self.ctx.gemm(T::ONE, p, Op::Transpose, ap, Op::No, T::ZERO, gram)?;
+            let gram = corner(&self.alpha, k, r, r)?;
+            corner_mut(&mut self.factor, k, r, r)?.copy_from(gram)?;
+            let pivot = match self.ctx.potrf(corner_mut(&mut self.factor, k, r, r)?) {
+                Ok(()) => return Ok(Pivots::Positive),
+                Err(Error::NotPositiveDefinite { pivot: 0, .. }) => {
+                    return Ok(Pivots::Stop(CgStop::NonPositiveCurvature));
+                }
+                Err(Error::NotPositiveDefinite { pivot, .. }) => pivot,
+                Err(Error::NotFinite { .. }) => return Ok(Pivots::Stop(CgStop::Breakdown)),
+                Err(other) => return Err(other),
+            };
+            // what is left of p'Ap beside the columns before, against the rounding of p'(Ap)
+            let mut leading = corner_mut(&mut self.factor, k, pivot, pivot)?;
+            leading.copy_from(gram.submatrix(0, 0, pivot, pivot)?)?;
+            match self.ctx.potrf(leading) {
+                Ok(()) => {}
+                // another order of sums, another pivot
+                Err(_) => return Ok(Pivots::Stop(CgStop::NonPositiveCurvature)),
+            }
+            let column = &gram.col(pivot)[..pivot];
+            let work = &mut self.work.as_mut_slice()[..pivot];
+            work.copy_from_slice(column);
+            self.ctx.potrs(corner(&self.factor, k, pivot, pivot)?, MatMut::from_column(work))?;
+            let left = gram.at(pivot, pivot).f64() - dot(column, work);
+            let rounding = level::<T>(n) * norm(p.col(pivot)) * norm(ap.col(pivot));
+            if !(left >= -rounding) {
+                return Ok(Pivots::Stop(CgStop::NonPositiveCurvature));
+            }
+            if !self.fresh {
+                return Ok(Pivots::Rounding);
+            }
+            self.rank = pivot;
+        }
+    }
+
     /// X ← X + P α C, column by column where the result is finite.
     fn move_x(&mut self) -> Result<()> {
         let (n, k, r) = (self.b.nrows(), self.b.ncols(), self.rank);
@@ -259,7 +344,6 @@ impl<T: Scalar> Run<'_, '_, T> {
         self.ctx.gemm(T::ONE, alpha, Op::No, c, Op::No, T::ZERO, corner_mut(&mut self.work, k, r, k)?)?;
         let weights = corner(&self.work, k, r, k)?;
         self.ctx.gemm(T::ONE, head(&self.p, n, r)?, Op::No, weights, Op::No, T::ZERO, self.z.as_mut())?;
-        self.report.widths.push(r);
         let iterations = self.report.widths.len();
         for (j, column) in self.report.columns.iter_mut().enumerate().filter(|(_, c)| c.takes_part) {
             let unscale = T::of(1.0 / self.scales[j]);
@@ -307,73 +391,4 @@ impl<T: Scalar> Run<'_, '_, T> {
         }
         Ok(())
     }
-}
-
-/// The thin QR factorization in place: Q (n x r) and S (r x k in the corner of the square S given), r being returned. A
-/// column of which 8 √n ε (`unit` + ‖w‖) or less is left is dropped. Columns are finite.
-fn orthonormalize<T: Scalar>(
-    ctx: &Ctx<T>,
-    mut w: MatMut<'_, T>,
-    mut s: MatMut<'_, T>,
-    work: &mut [T],
-    unit: f64,
-) -> Result<usize> {
-    const PASSES: usize = 4;
-    let (n, k) = w.shape();
-    let level = 8.0 * (n as f64).sqrt() * T::EPS.f64();
-    let mut rank = 0;
-    s.fill(T::ZERO);
-    for j in 0..k {
-        let (left, mut right) = w.rb_mut().split_at_col(j);
-        let (basis, column) = (left.rb().submatrix(0, 0, n, rank)?, right.col_mut(0));
-        let whole = norm(column);
-        let mut now = whole;
-        let projections = &mut work[..rank];
-        for _ in 0..PASSES {
-            ctx.gemv(T::ONE, basis, Op::Transpose, column, T::ZERO, projections)?;
-            ctx.gemv(-T::ONE, basis, Op::No, projections, T::ONE, column)?;
-            s.col_mut(j).iter_mut().zip(&*projections).for_each(|(s, &c)| *s += c);
-            let before = std::mem::replace(&mut now, norm(column));
-            if now > 0.5 * before || now == 0.0 {
-                break;
-            }
-        }
-        if !(now > level * (unit + whole)) || rank == n {
-            continue;
-        }
-        let divisor = T::of(now);
-        column.iter_mut().for_each(|w| *w /= divisor);
-        *s.at_mut(rank, j) = divisor;
-        if rank < j {
-            let (mut left, right) = w.rb_mut().split_at_col(j);
-            left.col_mut(rank).copy_from_slice(right.rb().col(0));
-        }
-        rank += 1;
-    }
-    Ok(rank)
-}
-
-/// The first k columns as a matrix.
-fn head<'s, T: Scalar>(block: &'s Scratch<'_, T>, n: usize, k: usize) -> Result<MatRef<'s, T>> {
-    MatRef::from_slice(&block.as_slice()[..n * k], n, k, n.max(1))
-}
-
-/// The first k columns as a matrix, to write.
-fn head_mut<'s, T: Scalar>(block: &'s mut Scratch<'_, T>, n: usize, k: usize) -> Result<MatMut<'s, T>> {
-    MatMut::from_slice(&mut block.as_mut_slice()[..n * k], n, k, n.max(1))
-}
-
-/// The upper left rows x cols part of a k x k matrix.
-fn corner<'s, T: Scalar>(square: &'s Scratch<'_, T>, k: usize, rows: usize, cols: usize) -> Result<MatRef<'s, T>> {
-    MatRef::from_slice(square.as_slice(), k, k, k.max(1))?.submatrix(0, 0, rows, cols)
-}
-
-/// The upper left rows x cols part of a k x k matrix, to write.
-fn corner_mut<'s, T: Scalar>(
-    square: &'s mut Scratch<'_, T>,
-    k: usize,
-    rows: usize,
-    cols: usize,
-) -> Result<MatMut<'s, T>> {
-    MatMut::from_slice(square.as_mut_slice(), k, k, k.max(1))?.submatrix(0, 0, rows, cols)
 }

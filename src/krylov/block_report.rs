@@ -100,7 +100,8 @@ impl BlockCgReport {
         self.columns.iter().map(|c| c.relative_residual).fold(0.0, f64::max)
     }
 
-    /// Block products with A that were made: one an iteration, one for a warm start, one for the true residual.
+    /// Block products with A that were made: one an iteration, one for a warm start, two for a fresh start
+    /// where rounding asks for one, one for the true residual.
     pub fn products(&self) -> usize {
         self.products
     }

@@ -1,6 +1,7 @@
 //! Krylov methods, one a file, and stochastic estimates. They see an operator only through its products.
 
 mod block_cg;
+mod block_qr;
 mod block_report;
 mod cg;
 mod cg_options;
