@@ -69,7 +69,9 @@ fn solve<T: Scalar>(mut input: Bytes<'_>) {
                 (CgStop::NonPositiveCurvature, Some((p, curvature))) => {
                     assert!(curvature <= 0.0 && p.len() == n && p.iter().all(|p| p.is_finite()));
                 }
-                (CgStop::NonPositiveCurvature, None) | (_, Some(_)) => panic!("{column:?}"),
+                (CgStop::NonPositiveCurvature, None) | (_, Some(_)) | (CgStop::TrustRegionBoundary, _) => {
+                    panic!("{column:?}")
+                }
                 (CgStop::IterationLimit, _) => assert_eq!(column.iterations, options.max_iterations),
                 (CgStop::ModelStalled, _) => assert!(options.stall.is_some() && column.iterations > 10),
                 (CgStop::PreconditionerNotPositive, _) => assert!(m.is_some()),
