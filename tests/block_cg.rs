@@ -90,9 +90,8 @@ fn energies(a: &Mat<f64>, x: &Mat<f64>, want: &Mat<f64>) -> Vec<f64> {
     (0..x.ncols()).map(|j| (0..x.nrows()).map(|i| e[(i, j)] * image[(i, j)]).sum::<f64>().max(0.0).sqrt()).collect()
 }
 
-/// After every number of steps the error of each column, in the norm of A, is at most that of conjugate gradient, and within
-/// the bound with κ = λ_n / λ_{k+1}... of the eigenvalues that k right-hand sides leave: 2 ((√κ-1)/(√κ+1))^i times a factor
-/// that B's angle with the first k eigenvectors gives. Without outliers the plain bound.
+/// After every number of steps the error of each column, in the norm of A, is at most that of conjugate gradient alone, and so
+/// within its bound 2 ((√κ-1)/(√κ+1))^i.
 #[test]
 fn the_energy_error_is_at_most_that_of_each_column_and_within_the_bound() {
     let (n, k) = (64, 4);
@@ -128,7 +127,8 @@ fn the_energy_error_is_at_most_that_of_each_column_and_within_the_bound() {
     }
 }
 
-/// Three far eigenvalues at the lower end and a cluster: three right-hand sides find all of them in one step each.
+/// Five far eigenvalues at the lower end and a cluster: six right-hand sides find them together, and the bound is that of the
+/// cluster, κ = λ_n / λ_{k+1}.
 fn few_outliers<T: Scalar>() {
     let (n, k) = (96, 6);
     for ctx in contexts::<T>() {
@@ -220,7 +220,8 @@ fn dependent_columns<T: Scalar>() {
         let want = dense_solve(&a.cast(), &b.cast());
         let limit = 100.0 * (2.0 * T::EPS.f64().sqrt() + tolerance::<T>(n, 100.0)) * (n as f64).sqrt();
         assert!(relative_error(x.cast::<f64>().as_ref(), want.as_ref()) <= limit, "{place}");
-        assert_eq!(x.as_ref().col(0), x.as_ref().col(2), "equal right-hand sides, equal solutions");
+        let column = |j| x.as_ref().submatrix(0, j, n, 1).unwrap();
+        assert!(relative_error(column(2), column(0)) <= tolerance::<T>(n, 100.0), "equal right-hand sides");
         assert!(x.as_ref().col(3).iter().all(|&x| x == T::ZERO));
         assert!(relative_error(x.as_ref().submatrix(0, 0, n, 2).unwrap(), plain.as_ref()) <= limit);
     }
