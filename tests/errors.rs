@@ -5,7 +5,7 @@ use pullback::backend::{Backend, Reference};
 use pullback::curvature::KroneckerDamping;
 use pullback::factor::{Cholesky, Lu, SymEigen};
 use pullback::kronecker::{KroneckerPairInverse, PairSign};
-use pullback::krylov::{CgOptions, CgStop, StallRule, pcg, steihaug};
+use pullback::krylov::{CgOptions, CgStop, MinresOptions, MinresStop, StallRule, minres, pcg, steihaug};
 use pullback::linop::{FnOperator, SymmetricDense};
 use pullback::optim::{CaptureSink, KfacPreconditioner, ParamLayout, PreconditionerOptions};
 use pullback::{
@@ -230,5 +230,38 @@ fn every_stop_reason_is_produced_by_a_call() {
     assert!(order.is_sorted(), "best first: the worst of several columns is the largest");
     for reason in order {
         assert_eq!(stop_by(reason), reason);
+    }
+}
+
+/// A call of MINRES that stops for this reason. A new reason does not compile until it has one.
+fn minres_stop_by(reason: MinresStop) -> MinresStop {
+    let options = MinresOptions::default();
+    let (a, m_inv, options) = match reason {
+        MinresStop::Converged => ([2.0, -1.0, 3.0], 1.0, options),
+        MinresStop::LeastSquares => ([2.0, -1.0, 0.0], 1.0, options),
+        MinresStop::IterationLimit => ([2.0, -1.0, 3.0], 1.0, MinresOptions { max_iterations: 2, ..options }),
+        MinresStop::PreconditionerNotPositive => ([2.0, -1.0, 3.0], -1.0, options),
+        MinresStop::Breakdown => ([2.0, f64::NAN, 3.0], 1.0, options),
+    };
+    let a = SymmetricDense::new(diagonal(&a)).unwrap();
+    let m_inv = Claimed(SymmetricDense::new(diagonal(&[m_inv; 3])).unwrap());
+    let mut x = [0.0; 3];
+    let report = minres(&Ctx::default(), &a, Some(&m_inv), &[1.0, 2.0, 3.0], &mut x, &options).unwrap();
+    assert!(x.iter().all(|x: &f64| x.is_finite()));
+    report.stop
+}
+
+#[test]
+fn every_stop_reason_of_minres_is_produced_by_a_call() {
+    let order = [
+        MinresStop::Converged,
+        MinresStop::LeastSquares,
+        MinresStop::IterationLimit,
+        MinresStop::PreconditionerNotPositive,
+        MinresStop::Breakdown,
+    ];
+    assert!(order.is_sorted(), "best first");
+    for reason in order {
+        assert_eq!(minres_stop_by(reason), reason);
     }
 }

@@ -1,4 +1,4 @@
-//! Conjugate gradient allocates nothing after a first call.
+//! Conjugate gradient, MINRES and LSQR allocate nothing after a first call.
 
 mod cg_support;
 #[path = "common/counting_allocator.rs"]
@@ -7,8 +7,10 @@ mod counting_allocator;
 use cg_support::*;
 use counting_allocator::{CountingAllocator, allocations};
 use pullback::curvature::{Curvature, DampedSolver, Damping, Definiteness, MatrixFree};
-use pullback::krylov::{CgOptions, CgReport, KeepIterates, StallRule, pcg_into};
-use pullback::linop::Identity;
+use pullback::krylov::{
+    CgOptions, CgReport, KeepIterates, LsmrOptions, MinresOptions, StallRule, lsqr, minres, pcg_into,
+};
+use pullback::linop::{DenseOperator, Identity};
 use pullback::{Ctx, Mat, Preconditioner, Scalar};
 
 #[global_allocator]
@@ -83,4 +85,22 @@ fn a_second_matrix_free_solve_allocates_nothing() {
     };
     assert!(allocations_of(&mut solve) > 0);
     assert_eq!(allocations_of(&mut solve), 0);
+}
+
+#[test]
+fn second_calls_of_minres_and_lsqr_allocate_nothing() {
+    let (n, ctx) = (40, Ctx::<f64>::reference());
+    let a = operator(&with_spectrum(&graded(n, 20.0), 5));
+    let (b, mut x, identity) = (random(n, 1, 6), vec![0.0; n], Identity::new(n));
+    for m_inv in [None, Some(&identity as &dyn Preconditioner<f64>)] {
+        let mut solve = || minres(&ctx, &a, m_inv, b.as_slice(), &mut x, &MinresOptions::default()).unwrap().iterations;
+        let first = solve();
+        assert_eq!(allocations_of(|| assert_eq!(solve(), first)), 0);
+        assert!(first > 5);
+    }
+    let tall = DenseOperator::new(random(n, 20, 7));
+    let mut solve = || lsqr(&ctx, &tall, b.as_slice(), &mut x[..20], &LsmrOptions::default()).unwrap().iterations;
+    let first = solve();
+    assert_eq!(allocations_of(|| assert_eq!(solve(), first)), 0);
+    assert!(first > 5);
 }

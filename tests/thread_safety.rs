@@ -64,7 +64,8 @@ mod list {
     );
     send_and_sync!(
         KRYLOV: CgOptions<T>, CgStart<T>, KeepIterates, NegativeCurvature, StallRule, CgReport<T>, CgColumn<T>,
-        KeptIterate<T>, LanczosCoefficients, TrustRegionReport, CgStop, LsmrOptions<T>, LsmrReport, LsmrStop,
+        KeptIterate<T>, LanczosCoefficients, TrustRegionReport, CgStop, LsmrOptions<T>, LsmrReport, LsmrStop, MinresOptions<T>,
+        MinresReport, MinresStop, BlockCgReport, BlockCgColumn, Reorthogonalization,
         MultiShiftReport, ShiftColumn, Lanczos<T>, LanczosOptions, LanczosEnd, Ritz<T>, RitzValue, Budget,
         Estimate, DiagonalEstimate,
     );

@@ -191,4 +191,22 @@ impl<T: Scalar> CgOptions<T> {
             _ => Ok(()),
         }
     }
+
+    /// [`CgOptions::check`], and that nothing is asked for which only [`pcg`](super::pcg) has, since it belongs to one
+    /// column with a run of its own.
+    pub(super) fn check_shared(&self) -> Result<()> {
+        self.check()?;
+        let refused = |name| Err(Error::invalid(name, "is for pcg alone: the solves here share one run"));
+        if self.stall.is_some() {
+            refused("stall")
+        } else if self.keep != KeepIterates::None {
+            refused("keep")
+        } else if self.coefficients {
+            refused("coefficients")
+        } else if self.negative_curvature != NegativeCurvature::Stop {
+            refused("negative_curvature")
+        } else {
+            Ok(())
+        }
+    }
 }
