@@ -8,6 +8,7 @@ use crate::scalar::Scalar;
 
 /// Where conjugate gradient starts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum CgStart {
     /// From the X passed in (a warm start). One extra product, unless X is zero.
     #[default]
@@ -22,6 +23,7 @@ pub enum CgStart {
 /// i > k,  φ(x_i-k) < 0,  (φ(x_i) - φ(x_i-k)) / φ(x_i) < k · progress
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct StallRule {
     /// Fewest steps that are looked back.
     pub min_window: usize,
@@ -61,6 +63,7 @@ impl StallRule {
 /// assert_eq!(options.relative_tolerance, f32::EPSILON.sqrt());
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(bound = "T: Scalar"))]
 pub struct CgOptions<T> {
     /// Tolerance relative to ‖b‖; finite, not negative.
     pub relative_tolerance: T,

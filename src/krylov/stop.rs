@@ -2,6 +2,7 @@
 
 /// Why conjugate gradient stopped, best first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum CgStop {
     /// The residual met the tolerance.
     Converged,

@@ -15,6 +15,7 @@ use crate::scalar::Scalar;
 
 /// Adam with the paper's defaults β₁ = 0.9, β₂ = 0.999, ε = 1e-8.
 #[derive(Debug, Clone)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(bound = "T: Scalar"))]
 pub struct Adam<T> {
     learning_rate: T,
     beta1: T,

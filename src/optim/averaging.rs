@@ -9,6 +9,7 @@ use crate::stats::{Decay, MovingAverage};
 
 /// A running average of iterates, without start-up bias.
 #[derive(Debug, Clone)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(bound = "T: Scalar"))]
 pub struct IterateAverage<T> {
     average: MovingAverage,
     start: u64,

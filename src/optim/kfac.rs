@@ -30,13 +30,21 @@ use crate::scalar::Scalar;
 
 /// The K-FAC optimizer. `W` is the objective's workspace, inferred from use.
 #[derive(Debug)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(bound(serialize = "T: Scalar", deserialize = "T: Scalar, W: Default"))
+)]
 pub struct Kfac<T, W> {
+    #[cfg_attr(feature = "serde", serde(deserialize_with = "crate::error::restored"))]
     options: KfacOptions<T>,
     structures: Option<Vec<LayerStructure>>,
+    #[cfg_attr(feature = "serde", serde(deserialize_with = "crate::error::restored"))]
     rule: LevenbergMarquardt,
     gamma: Option<f64>,
     steps: u64,
     samples: u64,
+    #[cfg_attr(feature = "serde", serde(deserialize_with = "crate::error::restored"))]
     state: Option<State<T, W>>,
     average: Option<IterateAverage<T>>,
 }

@@ -9,6 +9,8 @@
 
 mod adam;
 mod averaging;
+#[cfg(feature = "serde")]
+pub mod checkpoint;
 pub mod costs;
 mod curvature_objective;
 mod kfac;

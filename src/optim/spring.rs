@@ -47,7 +47,9 @@ use crate::scalar::Scalar;
 /// # Ok::<(), pullback::Error>(())
 /// ```
 #[derive(Debug, Clone)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(bound = "T: Scalar"))]
 pub struct Spring<T> {
+    #[cfg_attr(feature = "serde", serde(deserialize_with = "crate::error::restored"))]
     options: SpringOptions<T>,
     steps: u64,
     /// φ of the last step; empty before the first.
