@@ -2,6 +2,8 @@
 
 #![allow(clippy::duplicate_mod)] // each file brings its own helpers
 
+#[path = "../checkpoint.rs"]
+mod checkpoint;
 #[path = "../data_readers.rs"]
 mod data_readers;
 #[path = "../diagonal_moments.rs"]
