@@ -12,6 +12,8 @@ mod diagonal_moments;
 mod eigen_kronecker_moments;
 #[path = "../estimators_fisher.rs"]
 mod estimators_fisher;
+#[path = "../explain.rs"]
+mod explain;
 #[path = "../first_order.rs"]
 mod first_order;
 #[path = "../invariance.rs"]
@@ -46,6 +48,8 @@ mod nn_losses;
 mod nn_products;
 #[path = "../quadratic_model.rs"]
 mod quadratic_model;
+#[path = "../schedules.rs"]
+mod schedules;
 #[path = "../spring.rs"]
 mod spring;
 #[path = "../statistics.rs"]
