@@ -4,6 +4,8 @@
 
 #[path = "../checkpoint.rs"]
 mod checkpoint;
+#[path = "../curvature_objective.rs"]
+mod curvature_objective;
 #[path = "../data_readers.rs"]
 mod data_readers;
 #[path = "../diagonal_moments.rs"]
