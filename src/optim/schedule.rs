@@ -82,7 +82,7 @@ impl Schedule {
                 steps("schedule.every", every)?;
             }
             Decline::Exponential { factor } => positive("schedule.factor", factor)?,
-            Decline::Inverse { rate } if rate == 0.0 => {}
+            Decline::Inverse { rate: 0.0 } => {}
             Decline::Inverse { rate } => positive("schedule.rate", rate)?,
             Decline::Cosine { end, steps: n } => {
                 positive("schedule.end", end)?;
