@@ -34,6 +34,12 @@ mod kfra;
 mod layer_structure;
 #[path = "../layer_structure_kfac.rs"]
 mod layer_structure_kfac;
+#[path = "../levenberg_marquardt_method.rs"]
+mod levenberg_marquardt_method;
+#[path = "../natural_gradient.rs"]
+mod natural_gradient;
+#[path = "../newton.rs"]
+mod newton;
 #[path = "../nn_activations.rs"]
 mod nn_activations;
 #[path = "../nn_capture.rs"]
@@ -60,3 +66,5 @@ mod schedules;
 mod spring;
 #[path = "../statistics.rs"]
 mod statistics;
+#[path = "../trust_region_newton.rs"]
+mod trust_region_newton;
