@@ -126,8 +126,13 @@ mod list {
         CurvatureMatrix, Line<'static, T, LeastSquares<T>>, SearchStart, SearchStop, SearchReport, FixedStep, Armijo,
     );
     send_and_sync!(
+        SECOND_ORDER: DampedNewton<T, DenseModel<T>>, DampingRule, Nielsen, DampingMetric, Indefinite, ModelStep<T>,
+        DenseModel<T>, KernelModel<T>, CgModel<T>, KroneckerModel<T>, DiagonalSource, Newton<T>, GaussNewton<T>,
+        NaturalGradient<T>, LevenbergMarquardtMethod<T>, TrustRegionNewton, TrustRegionOptions, RegionSolver, Forcing,
+    );
+    send_and_sync!(
         TESTING: PoType, PoMatrix<T>, SepType, SepMatrix<T>, Form, Spectrum, Magnitude, Measured, Random, Named, Sign,
-        Domain, Outcome, Goal, Drawn<T>, Padded<T>, Fault<T>, Regression<T>, LeastSquares<T>, Measure, Law, Report,
+        Domain, Outcome, Goal, Drawn<T>, Padded<T>, Fault<T>, Regression<T>, RegressionJacobian<'static, T>, LeastSquares<T>, Measure, Law, Report,
         Recorder, Claim<'static, T>, Setup<T>,
     );
     #[cfg(feature = "nn")]
@@ -156,7 +161,12 @@ mod list {
         // the two native backends are declared whatever features are on
         let below = [BASE, BACKEND, FACTOR, LINOP, KRYLOV, KRONECKER, "Faer", "Blas"];
         let curvature = [CURVATURE, STRUCTURES, SAMPLE_SPACE, SWEEPS, METRICS, PRECONDITIONERS];
-        below.into_iter().chain(curvature).chain([PROXIMAL, STATS, OPTIM, TESTING]).chain(nn::ALL).collect()
+        below
+            .into_iter()
+            .chain(curvature)
+            .chain([PROXIMAL, STATS, OPTIM, SECOND_ORDER, TESTING])
+            .chain(nn::ALL)
+            .collect()
     }
 }
 

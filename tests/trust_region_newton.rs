@@ -60,7 +60,7 @@ fn it_converges_on_rosenbrocks_valley_within_its_radius() {
     let f = Function::new(2, rosenbrock);
     for ctx in &contexts::<f64>() {
         for options in every_kind() {
-            for from in [[-1.2, 1.0], [20.0, -30.0], [-100.0, 7.0]] {
+            for from in [[-1.2, 1.0], [20.0, -30.0], [-10.0, 7.0]] {
                 let (there, reports) = run(ctx, method(options), &f, &from, &(), 150);
                 assert!(gap(&there, &[1.0, 1.0]) <= 1e-7, "{options:?} from {from:?}: {there:?}");
                 for report in &reports {
@@ -68,10 +68,9 @@ fn it_converges_on_rosenbrocks_valley_within_its_radius() {
                     let slack = 1.0 + tolerance::<f64>(8, 1e2);
                     // with a preconditioner the region is an ellipsoid
                     assert!(options.jacobi.is_some() || length <= slack * radius, "{length} beyond {radius}");
-                    if !report.rejected && report.loss_after.is_some() {
-                        let noise = 10.0 * f64::EPSILON * report.loss_before;
-                        assert!(report.loss_after.unwrap() <= report.loss_before + noise, "{report:?}");
-                    }
+                    let noise = 10.0 * f64::EPSILON * report.loss_before;
+                    let falls = report.loss_after.is_none_or(|after| after <= report.loss_before + noise);
+                    assert!(report.rejected || falls, "{report:?}");
                 }
             }
         }

@@ -15,7 +15,8 @@
 //! | follows ρ | full step | Levenberg-Marquardt |
 //!
 //! Deviations  With a fixed λ and a fixed step nothing is evaluated after the step, and none is rejected. With a λ that
-//!             follows ρ a matrix that cannot be factored, or a direction that is not finite, counts as ρ = NaN.
+//!             follows ρ a matrix that cannot be factored, or a direction that is not finite, counts as ρ = NaN; a step
+//!             that is below what changes θ ends the trials.
 //! Cost        a model, then for each λ a solve, a quadratic form and what the search evaluates; no n-vector of state beyond
 //!             that of the source, four of scratch.
 //! Laws        tests/newton.rs, tests/levenberg_marquardt_method.rs, tests/natural_gradient.rs.
@@ -144,12 +145,13 @@ where
             rule: self.rule,
             delta: vec![T::ZERO; theta.len()],
             passes: Passes::default(),
+            too_short: false,
             report: &mut report,
         };
         let mut accepted = None;
         for _ in 0..trials {
             accepted = trial.run(&mut *model, &mut watch)?;
-            if accepted.is_some() || !trial.rule.adapts() {
+            if accepted.is_some() || trial.too_short || !trial.rule.adapts() {
                 break;
             }
         }
@@ -176,6 +178,8 @@ struct Trial<'a, T: Scalar, O: Objective<T> + ?Sized, L> {
     rule: DampingRule,
     delta: Vec<T>,
     passes: Passes,
+    /// δ is below what changes θ: a larger λ is no help.
+    too_short: bool,
     report: &'a mut StepReport<T>,
 }
 
@@ -206,6 +210,10 @@ impl<T: Scalar, O: Objective<T> + ?Sized, L: LineSearch> Trial<'_, T, O, L> {
             return Ok(None);
         };
         self.report.lambda = Some(lambda);
+        self.too_short = self.rule.adapts() && self.theta.iter().zip(&self.delta).all(|(&w, &d)| w + d == w);
+        if self.too_short {
+            return Ok(None);
+        }
         let loss = model.loss().f64();
         let slope = dot(model.gradient(), &self.delta);
         let mut curvature = model.quadratic_form(self.ctx, &self.delta)?;
@@ -227,7 +235,8 @@ impl<T: Scalar, O: Objective<T> + ?Sized, L: LineSearch> Trial<'_, T, O, L> {
         report.alpha = Some(T::of(found.alpha));
         report.step_norm = Some(T::of(found.alpha * norm(&self.delta)));
         report.predicted_change = Some(T::of(predicted));
-        (report.loss_after, report.rho) = (value.map(T::of), rho.map(T::of));
+        // a ratio that says nothing was not measured
+        (report.loss_after, report.rho) = (value.map(T::of), rho.filter(|rho| !rho.is_nan()).map(T::of));
         report.seconds.search += watch.lap();
         let falls = found.alpha != 0.0 && value.is_none_or(|value| value <= loss);
         if falls && value.is_none() {

@@ -5,6 +5,11 @@
 //! | [`Sgd`] | gradient with heavy-ball or Nesterov momentum | one n-vector |
 //! | [`Adam`] | diagonal preconditioner from squared gradients | two n-vectors |
 //! | [`Kfac`] | K-FAC preconditioner, step and momentum from the exact quadratic model | one n-vector, factors |
+//! | [`Newton`] | H⁻¹∇h, (H + λI)⁻¹∇h, or by the absolute values of H's eigenvalues | none |
+//! | [`GaussNewton`] | (G + λD)⁻¹∇h, dense, by the kernel, by CG or by Kronecker blocks | none, or D |
+//! | [`NaturalGradient`] | α (F + λI)⁻¹∇h with the exact Fisher matrix | none |
+//! | [`LevenbergMarquardtMethod`] | damped Gauss-Newton, λ from the reduction ratio | λ, D |
+//! | [`TrustRegionNewton`] | truncated Newton within a radius, negative curvature used | radius |
 //! | [`Proximal`] | the proximal objective minimized, in weights and in outputs | none |
 //! | [`ProximalModel`] | the same with its parts to first or second order | none |
 //! | [`Spring`] | damped Gauss-Newton through the kernel J Jᵀ, around a decayed last direction | one n-vector |

@@ -242,7 +242,7 @@ impl<T: Scalar, O: CurvatureObjective<T> + ?Sized> Optimizer<T, O> for TrustRegi
             let point: Vec<T> = theta.iter().zip(&delta).map(|(&w, &d)| w + d).collect();
             let rho = judge(ctx, objective, batch, &point, &tried, &mut report)?;
             report.step_norm = Some(T::of(norm(&delta)));
-            report.rho = Some(T::of(rho));
+            report.rho = (!rho.is_nan()).then(|| T::of(rho));
             report.seconds.search += watch.lap();
             radius = self.resize(radius, rho, &tried);
             if rho > options.accept {
