@@ -132,6 +132,11 @@ fn with_a_rate_of_one_it_is_damped_gauss_newton<T: Scalar>() {
         let middle: Vec<T> = theta.iter().zip(&want).map(|(&a, &b)| T::of(0.5) * (a + b)).collect();
         assert!(gap(&half, &middle) <= limit, "half the way: {:e}", gap(&half, &middle));
         assert_eq!(reports[0].alpha, Some(T::of(0.5)));
+        // M(αδ) with λ in it is the change of a quadratic, plus λ/2 ‖αδ‖²
+        let (before, after) = (reports[0].loss_before.f64(), h.loss(ctx, &half, &batch).unwrap().f64());
+        let want_change = after - before + 0.5 * lambda * gap(&half, &theta).powi(2);
+        let error = (reports[0].predicted_change.unwrap().f64() - want_change).abs();
+        assert!(error <= tolerance::<T>(12 * 20, 1.0) * before, "predicted change off by {error:e}");
         // exact K-FAC blocks are the Fisher matrix of this model
         let blocks = KroneckerModel::new(FisherKind::Exact, KroneckerDamping::Exact);
         let found = run(ctx, natural(1.0).with_source(blocks), &h, &theta, &batch, 1).0;

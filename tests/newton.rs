@@ -18,7 +18,7 @@ use pullback::nn::{Activation, Init, Loss, Mlp};
 use pullback::optim::line_search::{Armijo, FixedStep};
 use pullback::optim::{
     CgModel, CurvatureMatrix, CurvatureObjective, DampedNewton, DampingMetric, DampingRule, DenseModel, DiagonalSource,
-    FisherKind, GaussNewton, Indefinite, KernelModel, KroneckerModel, Newton, Objective, Optimizer,
+    FisherKind, GaussNewton, Indefinite, KernelModel, KroneckerModel, ModelSource, Newton, Objective, Optimizer,
 };
 use pullback::testing::optimizer::{self, Goal};
 use pullback::testing::{LeastSquares, Regression, Setup, contexts, gallery, tolerance};
@@ -192,7 +192,12 @@ struct Problem {
 
 /// More residuals than parameters, so that G is positive definite.
 fn problem(loss: Loss) -> Problem {
-    let net = Mlp::builder(2).layer(3, Activation::Tanh).layer(2, Activation::Identity).loss(loss).build().unwrap();
+    with_l2(loss, 0.0)
+}
+
+fn with_l2(loss: Loss, eta: f64) -> Problem {
+    let net =
+        Mlp::builder(2).layer(3, Activation::Tanh).layer(2, Activation::Identity).loss(loss).l2(eta).build().unwrap();
     let x = gallery::uniform::<f64>(2, 40, 3);
     let y = gallery::uniform::<f64>(2, 40, 4).map(|v| if loss == Loss::SquaredError { v } else { f64::from(v > 0.0) });
     let (batch, mut theta) = (net.batch(x.as_ref(), y.as_ref()).unwrap(), net.init(Init::GlorotUniform, 5));
@@ -306,31 +311,39 @@ fn sources_agree<T: Scalar>() {
     }
 }
 
-/// On a network: dense = kernel = CG for every λ of a model that is asked several times.
+/// δ of a source for one λ after the other, of the same model.
+fn answers<S: ModelSource<f64, Mlp<f64>>>(
+    ctx: &Ctx<f64>,
+    p: &Problem,
+    source: &mut S,
+    lambdas: &[f64],
+) -> Vec<Vec<f64>> {
+    let mut model = source.model(ctx, &p.net, &p.theta, &p.batch).unwrap();
+    let mut answer = |&lambda: &f64| {
+        let mut delta = vec![0.0; p.theta.len()];
+        model.step(ctx, lambda, &mut delta).unwrap();
+        delta
+    };
+    lambdas.iter().map(&mut answer).collect()
+}
+
 #[test]
 fn a_model_answers_for_one_lambda_after_the_other() {
-    use pullback::optim::{LocalModel, ModelSource};
-    let p = problem(Loss::SquaredError);
-    for ctx in &contexts::<f64>() {
-        for metric in [DampingMetric::Identity, DampingMetric::Diagonal] {
-            let mut dense = DenseModel::new(CurvatureMatrix::GaussNewton).with_metric(metric);
-            let mut sources: Vec<_> = PATHS.iter().map(|&path| on_path::<f64>(path).with_metric(metric)).collect();
-            for lambda in [1e-3, 0.1, 10.0] {
-                let solve = |model: &mut dyn LocalModel<f64>, lambda: f64| {
-                    let mut delta = vec![0.0; p.theta.len()];
-                    model.step(ctx, lambda, &mut delta).unwrap();
-                    delta
-                };
-                let mut model = dense.model(ctx, &p.net, &p.theta, &p.batch).unwrap();
-                let want: Vec<_> = [lambda, 2.0 * lambda, 7.0 * lambda].map(|l| solve(&mut *model, l)).into();
-                drop(model);
-                for source in &mut sources {
-                    let path = source.options().path;
-                    let mut model = source.model(ctx, &p.net, &p.theta, &p.batch).unwrap();
-                    for (factor, want) in [1.0, 2.0, 7.0].into_iter().zip(&want) {
-                        let error = gap(&solve(&mut *model, factor * lambda), want);
-                        let limit = tolerance::<f64>(80, 1e2 / lambda) * length(want);
-                        assert!(error <= limit, "{path:?}, λ = {factor} · {lambda}: {error:e}, limit {limit:e}");
+    for eta in [0.0, 0.05] {
+        let p = with_l2(Loss::SquaredError, eta);
+        for ctx in &contexts::<f64>() {
+            for metric in [DampingMetric::Identity, DampingMetric::Diagonal] {
+                for lambda in [1e-3, 0.1, 10.0] {
+                    let lambdas = [lambda, 2.0 * lambda, 7.0 * lambda];
+                    let mut dense = DenseModel::new(CurvatureMatrix::GaussNewton).with_metric(metric);
+                    let want = answers(ctx, &p, &mut dense, &lambdas);
+                    for path in PATHS {
+                        let found = answers(ctx, &p, &mut on_path::<f64>(path).with_metric(metric), &lambdas);
+                        for (k, (found, want)) in found.iter().zip(&want).enumerate() {
+                            let (error, limit) = (gap(found, want), tolerance::<f64>(80, 1e2 / lambda) * length(want));
+                            let place = format!("{path:?}, {metric:?}, η = {eta}, λ = {}", lambdas[k]);
+                            assert!(error <= limit, "{place}: {error:e}, limit {limit:e}");
+                        }
                     }
                 }
             }
