@@ -36,7 +36,7 @@ mod list {
     use pullback::kronecker::*;
     use pullback::krylov::*;
     use pullback::linop::*;
-    use pullback::optim::{costs::*, *};
+    use pullback::optim::{checkpoint::Run, costs::*, line_search::*, *};
     use pullback::random::Draws;
     use pullback::stats::{layout::Order, *};
     use pullback::testing::gallery::{Named, Random, Sign};
@@ -122,6 +122,8 @@ mod list {
         ModelDamping, LevenbergMarquardt, IterateAverage<T>, StepReport<T>, Passes, ParamBlock, ParamLayout, FisherKind,
         LayerShape, KfacCosts, DampingCosts, KfacBlocks, TridiagonalOptions<T>, TridiagonalPreconditioner<T>,
         LayerStructure, FactorLimit, FactorCost, Spring<T>, SpringOptions<T>, Linearization<T, DenseJacobian<T>>,
+        PolynomialAverage<T>, CurvatureClip, GrowingBatch, Schedule, Decline, Explanation<'static, T>, Run<'static>, InnerStop, InnerReport, PhaseSeconds,
+        CurvatureMatrix, Line<'static, T, LeastSquares<T>>, SearchStart, SearchStop, SearchReport, FixedStep, Armijo,
     );
     send_and_sync!(
         TESTING: PoType, PoMatrix<T>, SepType, SepMatrix<T>, Form, Spectrum, Magnitude, Measured, Random, Named, Sign,

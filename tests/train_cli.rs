@@ -336,3 +336,24 @@ fn ctrl_c_ends_the_run_with_what_was_done() {
     assert!(stdout.contains("adam") && !stdout.contains("kfac"), "{stdout}");
     assert!(folder.path().join("runs/train.svg").is_file());
 }
+
+/// Half a run, a checkpoint, and the rest of it give the bits of the whole run; so does what is left after a killed save.
+#[test]
+fn a_resumed_run_ends_with_the_same_bits() {
+    let folder = TempDir::new().unwrap();
+    for optimizer in ["sgd", "adam", "kfac", "kfac-tridiagonal", "spring"] {
+        let run = |steps: &str, more: &[&str]| {
+            let base =
+                ["--backend", "reference", "--arch", "64-8-3", "--batch", "32", "--threads", "1", "--steps", steps];
+            let (code, _, stderr) =
+                out(&train(folder.path(), &[&base, &["--optimizer", optimizer][..], more].concat()));
+            assert_eq!(code, Some(0), "{stderr}");
+            losses(&folder.path().join("runs/train.jsonl")).pop().unwrap()
+        };
+        let whole = run("8", &[]);
+        run("5", &["--checkpoint", "half", "--checkpoint-every", "2"]);
+        std::fs::write(folder.path().join("half.partial"), b"PULLBACK cut sh").unwrap();
+        assert_eq!(run("8", &["--resume", "half"]), whole, "{optimizer}");
+    }
+    refused(&["--resume", "half"], &TempDir::new().unwrap(), &["one optimizer"]);
+}

@@ -41,19 +41,18 @@ pub struct Args {
     #[arg(long, verbatim_doc_comment, value_name = "WIDTHS")]
     pub arch: Option<Arch>,
 
-    /// Who takes part, in this order, of sgd, adam, kfac
+    /// Who takes part, in this order, of sgd (Nesterov), heavy-ball, adam,
+    /// kfac, ekfac, kfac-tridiagonal, spring; or `all` of them
     /// [default: sgd,adam,kfac]
     #[arg(
         long,
         verbatim_doc_comment,
         hide_default_value = true,
-        hide_possible_values = true,
-        value_enum,
         value_delimiter = ',',
         value_name = "NAMES",
         default_value = "sgd,adam,kfac"
     )]
-    pub optimizer: Vec<Kind>,
+    pub optimizer: Vec<Choice>,
 
     /// The linear algebra: faer, openblas or reference
     /// [default: faer where compiled in, else openblas, else reference]
@@ -124,16 +123,47 @@ pub struct Args {
     )]
     pub plot: PathBuf,
 
+    /// Save the run to FILE at its end and on the way; of one optimizer
+    #[arg(long, verbatim_doc_comment, value_name = "FILE")]
+    pub checkpoint: Option<PathBuf>,
+
+    /// Steps between two saves
+    /// [default: 100]
+    #[arg(long, verbatim_doc_comment, hide_default_value = true, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..))]
+    pub checkpoint_every: u64,
+
+    /// Go on from a checkpoint; --steps and --seconds count from the start
+    /// of the run, all other options must be those that it had
+    #[arg(long, verbatim_doc_comment, value_name = "FILE")]
+    pub resume: Option<PathBuf>,
+
+    /// Tell every step to standard error: losses, model, damping, times
+    #[arg(long, verbatim_doc_comment)]
+    pub explain: bool,
+
     /// No progress bar and no notes: the table and the paths only
     #[arg(long, verbatim_doc_comment)]
     pub quiet: bool,
 }
 
 impl Args {
+    /// Who takes part.
+    pub fn kinds(&self) -> Vec<Kind> {
+        let kinds = self.optimizer.iter().flat_map(|choice| match choice {
+            Choice::All => Kind::value_variants().to_vec(),
+            Choice::One(kind) => vec![*kind],
+        });
+        kinds.collect()
+    }
+
     /// What the types of the options cannot say.
     pub fn check(&self) -> Result<(), Failure> {
-        if let Some(twice) = (1..self.optimizer.len()).find(|&i| self.optimizer[..i].contains(&self.optimizer[i])) {
-            return Err(format!("--optimizer names {} twice", self.optimizer[twice].name()).into());
+        let kinds = self.kinds();
+        if let Some(twice) = (1..kinds.len()).find(|&i| kinds[..i].contains(&kinds[i])) {
+            return Err(format!("--optimizer names {} twice", kinds[twice].name()).into());
+        }
+        if kinds.len() > 1 && (self.checkpoint.is_some() || self.resume.is_some()) {
+            return Err("--checkpoint and --resume take one optimizer: name it with --optimizer".into());
         }
         if self.log == self.plot {
             return Err(format!("--log and --plot name the same file, {}", self.log.display()).into());
@@ -166,17 +196,46 @@ pub enum Task {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Kind {
     Sgd,
+    HeavyBall,
     Adam,
     Kfac,
+    Ekfac,
+    KfacTridiagonal,
+    Spring,
 }
 
 impl Kind {
     pub fn name(self) -> &'static str {
         match self {
             Kind::Sgd => "sgd",
+            Kind::HeavyBall => "heavy-ball",
             Kind::Adam => "adam",
             Kind::Kfac => "kfac",
+            Kind::Ekfac => "ekfac",
+            Kind::KfacTridiagonal => "kfac-tridiagonal",
+            Kind::Spring => "spring",
         }
+    }
+}
+
+/// An optimizer, or all of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Choice {
+    All,
+    One(Kind),
+}
+
+impl FromStr for Choice {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        if name == "all" {
+            return Ok(Choice::All);
+        }
+        let kinds = Kind::value_variants();
+        let names: Vec<&str> = kinds.iter().map(|kind| kind.name()).collect();
+        let found = kinds.iter().find(|kind| kind.name() == name);
+        found.map(|&kind| Choice::One(kind)).ok_or_else(|| format!("expected all, or some of {}", names.join(", ")))
     }
 }
 

@@ -12,6 +12,7 @@ mod plot;
 mod problem;
 mod progress;
 mod race;
+mod racers;
 mod schedule;
 mod table;
 
@@ -22,8 +23,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::Parser;
-use pullback::nn::Mlp;
-use pullback::optim::{Adam, Kfac, KfacOptions, MomentumKind, Optimizer, Sgd};
 use pullback::{Ctx, Scalar};
 
 use args::{Args, BackendName, Dtype, Kind};
@@ -31,7 +30,8 @@ use log::{End, Event, Log, Settings, Step};
 use output::Output;
 use problem::Problem;
 use progress::{Line, Progress};
-use race::{EVALUATION_CASES, Recorder};
+use race::{EVALUATION_CASES, Recorder, Saves};
+use racers::Tuned;
 use schedule::Budget;
 
 /// An error that is one clear line.
@@ -57,11 +57,11 @@ fn run<T: Scalar>(args: &Args) -> Result<(), Failure> {
     let threads = args.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
     let ctx = context::<T>(args.backend, threads)?;
     let problem = Problem::<T>::load(args)?;
-    let tuned = Tuned::new(args, &problem);
+    let tuned = tuned(args, &problem);
     let settings = settings(args, &ctx, &problem, &tuned);
     let mut racers = Vec::new();
-    for &kind in &args.optimizer {
-        racers.push((kind.name(), tuned.optimizer(kind, args.seed)?));
+    for kind in args.kinds() {
+        racers.push((kind.name(), racers::racer::<T>(kind, &tuned)?));
     }
     let interrupted = Arc::new(AtomicBool::new(false));
     let flag = Arc::clone(&interrupted);
@@ -80,12 +80,13 @@ fn run<T: Scalar>(args: &Args) -> Result<(), Failure> {
     let title = format!("{name}, {} {}, batch {}", settings.task, settings.arch, settings.batch);
     let budget = Budget { seconds: settings.seconds, steps: settings.steps };
     keeper.log.write(&Event::Start(Box::new(settings)));
-    for (name, racer) in &mut racers {
+    for (name, racer) in racers {
         if interrupted.load(Ordering::Relaxed) {
             break;
         }
         keeper.begin(name);
-        race::train(&ctx, &problem, (*name, &mut **racer), budget, args.seed, &interrupted, &mut keeper)?;
+        let saves = Saves { kind: kind(args, name), args };
+        race::train(&ctx, &problem, (name, racer), budget, &saves, args.seed, &interrupted, &mut keeper)?;
     }
     let (steps, ends, log) = keeper.close();
     // files first, and the table whatever became of them
@@ -104,6 +105,15 @@ fn run<T: Scalar>(args: &Args) -> Result<(), Failure> {
         true => Err("no optimizer came through; see the table".into()),
         false => Ok(()),
     }
+}
+
+/// What a checkpoint must have been made with to be resumed.
+fn kind(args: &Args, optimizer: &str) -> String {
+    let Args { data, target, task, batch, seed, lr, damping, .. } = args;
+    let task = task.name();
+    format!(
+        "{optimizer} on {data}, {task}, target {target:?}, batch {batch:?}, seed {seed}, {lr:?}, lambda {damping:?}"
+    )
 }
 
 fn context<T: Scalar>(backend: Option<BackendName>, threads: usize) -> Result<Ctx<T>, Failure> {
@@ -127,7 +137,7 @@ fn context<T: Scalar>(backend: Option<BackendName>, threads: usize) -> Result<Ct
 }
 
 fn settings<T: Scalar>(args: &Args, ctx: &Ctx<T>, problem: &Problem<T>, tuned: &Tuned) -> Settings {
-    let has = |kind| args.optimizer.contains(&kind);
+    let has = |kinds: &[Kind]| args.kinds().iter().any(|kind| kinds.contains(kind));
     Settings {
         version: env!("CARGO_PKG_VERSION"),
         data: args.data.clone(),
@@ -137,7 +147,7 @@ fn settings<T: Scalar>(args: &Args, ctx: &Ctx<T>, problem: &Problem<T>, tuned: &
         parameters: problem.start.len(),
         train_cases: problem.train.len(),
         test_cases: problem.test.len(),
-        optimizers: args.optimizer.iter().map(|kind| kind.name()).collect(),
+        optimizers: args.kinds().iter().map(|kind| kind.name()).collect(),
         backend: ctx.backend().name().to_owned(),
         backend_details: ctx.backend().details(),
         dtype: T::NAME,
@@ -146,40 +156,24 @@ fn settings<T: Scalar>(args: &Args, ctx: &Ctx<T>, problem: &Problem<T>, tuned: &
         seconds: args.seconds.or(args.steps.is_none().then_some(args::SECONDS)),
         steps: args.steps,
         seed: args.seed,
-        sgd_lr: has(Kind::Sgd).then_some(tuned.sgd.0),
-        sgd_momentum: has(Kind::Sgd).then_some(tuned.sgd.1),
-        adam_lr: has(Kind::Adam).then_some(tuned.adam),
-        kfac_damping: has(Kind::Kfac).then_some(tuned.damping),
+        sgd_lr: has(&[Kind::Sgd, Kind::HeavyBall]).then_some(tuned.sgd.0),
+        sgd_momentum: has(&[Kind::Sgd, Kind::HeavyBall]).then_some(tuned.sgd.1),
+        adam_lr: has(&[Kind::Adam]).then_some(tuned.adam),
+        kfac_damping: has(&[Kind::Kfac, Kind::Ekfac, Kind::KfacTridiagonal]).then_some(tuned.damping),
         l2: defaults::L2,
         evaluation_cases: EVALUATION_CASES,
     }
 }
 
 /// The optimizers' numbers: as asked for, else the defaults of the task.
-struct Tuned {
-    sgd: (f64, f64),
-    adam: f64,
-    damping: f64,
-}
-
-impl Tuned {
-    fn new<T: Scalar>(args: &Args, problem: &Problem<T>) -> Self {
-        let (asked, inputs) = (args.lr.unwrap_or_default(), problem.net.inputs());
-        let (rate, momentum) = defaults::sgd(args.task, inputs);
-        Self {
-            sgd: (asked.sgd.unwrap_or(rate), momentum),
-            adam: asked.adam.unwrap_or(defaults::adam(args.task, inputs)),
-            damping: args.damping.unwrap_or(defaults::DAMPING),
-        }
-    }
-
-    fn optimizer<T: Scalar>(&self, kind: Kind, seed: u64) -> Result<Box<dyn Optimizer<T, Mlp<T>>>, Failure> {
-        let (rate, momentum) = (T::of(self.sgd.0), T::of(self.sgd.1));
-        Ok(match kind {
-            Kind::Sgd => Box::new(Sgd::new(rate, momentum, MomentumKind::Nesterov)?),
-            Kind::Adam => Box::new(Adam::new(T::of(self.adam))?),
-            Kind::Kfac => Box::new(Kfac::new(KfacOptions { lambda: self.damping, seed, ..KfacOptions::default() })?),
-        })
+fn tuned<T: Scalar>(args: &Args, problem: &Problem<T>) -> Tuned {
+    let (asked, inputs) = (args.lr.unwrap_or_default(), problem.net.inputs());
+    let (rate, momentum) = defaults::sgd(args.task, inputs);
+    Tuned {
+        sgd: (asked.sgd.unwrap_or(rate), momentum),
+        adam: asked.adam.unwrap_or(defaults::adam(args.task, inputs)),
+        damping: args.damping.unwrap_or(defaults::DAMPING),
+        seed: args.seed,
     }
 }
 
@@ -217,6 +211,10 @@ impl Recorder for Keeper {
         if let Some(line) = &self.line {
             line.show(progress);
         }
+    }
+
+    fn explain(&mut self, step: u64, text: &str) {
+        eprintln!("step {step}: {text}");
     }
 
     fn step(&mut self, step: Step) {

@@ -11,9 +11,18 @@ use crate::output::Output;
 
 const SIZE: (u32, u32) = (1120, 480);
 
-/// Told apart by readers with any colour vision: blue, orange, green.
-const COLOURS: [(&str, RGBColor); 3] =
-    [("sgd", RGBColor(0, 114, 178)), ("adam", RGBColor(230, 159, 0)), ("kfac", RGBColor(0, 130, 90))];
+/// Told apart by readers with any colour vision: blue, orange, green first; then purple, sky, red, brown, grey, black.
+const COLOURS: [RGBColor; 9] = [
+    RGBColor(0, 114, 178),
+    RGBColor(230, 159, 0),
+    RGBColor(0, 130, 90),
+    RGBColor(170, 80, 150),
+    RGBColor(86, 180, 233),
+    RGBColor(213, 60, 0),
+    RGBColor(120, 80, 40),
+    RGBColor(130, 130, 130),
+    RGBColor(0, 0, 0),
+];
 
 /// Beyond these ratios of largest to smallest an axis is logarithmic.
 const LOSS_SPAN: f64 = 3.0;
@@ -37,11 +46,15 @@ struct Curve<'a> {
 type Draw<T = ()> = Result<T, Box<dyn std::error::Error>>;
 
 fn draw(title: &str, steps: &[Step], svg: &mut String) -> Draw {
-    let curves: Vec<Curve<'_>> = COLOURS
-        .iter()
-        .map(|&(name, colour)| Curve { name, colour, points: steps.iter().filter(|s| s.optimizer == name).collect() })
-        .filter(|curve| !curve.points.is_empty())
-        .collect();
+    let mut names: Vec<&str> = Vec::new();
+    for step in steps {
+        if !names.contains(&step.optimizer) {
+            names.push(step.optimizer);
+        }
+    }
+    let curve =
+        |(name, &colour)| Curve { name, colour, points: steps.iter().filter(|s| s.optimizer == name).collect() };
+    let curves: Vec<Curve<'_>> = names.into_iter().zip(COLOURS.iter().cycle()).map(curve).collect();
     let root = SVGBackend::with_string(svg, SIZE).into_drawing_area();
     root.fill(&WHITE)?;
     let root = root.titled(title, ("sans-serif", 20))?;

@@ -5,12 +5,16 @@ use std::time::Instant;
 
 use pullback::nn::data::{Dataset, Minibatches, Partial};
 use pullback::nn::{Batch, Metrics, Mlp};
-use pullback::optim::{Optimizer, StepReport};
+use pullback::optim::checkpoint::Run as Saved;
+use pullback::optim::{Objective, ParamLayout, StepReport};
 use pullback::{Ctx, Error, Scalar};
+use serde::{Deserialize, Serialize};
 
+use crate::args::Args;
 use crate::log::{End, Step};
 use crate::problem::Problem;
 use crate::progress::Progress;
+use crate::racers::Racer;
 use crate::schedule::{Budget, Schedule};
 
 /// Most cases of each part that the losses on the way are taken on.
@@ -23,6 +27,8 @@ const PART: usize = 4096;
 pub trait Recorder {
     /// After each step.
     fn progress(&mut self, progress: &Progress);
+    /// After each step, where it was asked for.
+    fn explain(&mut self, step: u64, text: &str);
     /// Losses at the start, on schedule, and at the end.
     fn step(&mut self, step: Step);
     /// Last of all.
@@ -33,18 +39,27 @@ pub trait Recorder {
 pub fn train<T: Scalar>(
     ctx: &Ctx<T>,
     problem: &Problem<T>,
-    (name, optimizer): (&'static str, &mut dyn Optimizer<T, Mlp<T>>),
+    (name, racer): (&'static str, Racer<T>),
     budget: Budget,
+    saves: &Saves<'_>,
     seed: u64,
     interrupted: &AtomicBool,
     recorder: &mut dyn Recorder,
 ) -> Result<(), Error> {
     let Problem { train, test, net, .. } = problem;
-    let mut order = Minibatches::new(train.len(), problem.batch, seed, Partial::Drop)?;
+    let fresh = State {
+        racer,
+        theta: problem.start.clone(),
+        order: Minibatches::new(train.len(), problem.batch, seed, Partial::Drop)?,
+        steps: 0,
+        seconds: 0.0,
+        passes: 0,
+    };
+    let mut state = saves.resumed(net.layout(), fresh)?;
     let mut batch = first_case(train)?;
     let mut judge = Judge::new(ctx, problem, seed)?;
-    let mut theta = problem.start.clone();
-    let mut run = Run { name, steps: 0, seconds: 0.0, passes: 0, lambda: None, rho: None };
+    let State { steps, seconds, passes, .. } = state;
+    let mut run = Run { name, steps, seconds, passes, lambda: None, rho: None };
     let mut schedule = Schedule::new(budget);
     let mut error = None;
     let mut evaluated = None;
@@ -52,24 +67,31 @@ pub fn train<T: Scalar>(
         let over = budget.is_spent(run.steps, run.seconds) || interrupted.load(Ordering::Relaxed) || error.is_some();
         if (schedule.due(run.steps, run.seconds) || over) && evaluated != Some(run.steps) {
             evaluated = Some(run.steps);
-            let losses = [judge.sampled(&theta, train)?.loss, judge.sampled(&theta, test)?.loss];
+            let losses = [judge.sampled(&state.theta, train)?.loss, judge.sampled(&state.theta, test)?.loss];
             recorder.step(run.step(losses));
+        }
+        if saves.due(run.steps, over) {
+            (state.steps, state.seconds, state.passes) = (run.steps, run.seconds, run.passes);
+            saves.save(net.layout(), &state)?;
         }
         if over {
             break;
         }
         let began = Instant::now();
-        batch.select(train.inputs(), train.target_matrix(), order.next_batch())?;
-        match optimizer.step(ctx, net, &mut theta, &batch) {
+        batch.select(train.inputs(), train.target_matrix(), state.order.next_batch())?;
+        match state.racer.step(ctx, net, &mut state.theta, &batch) {
             Ok(report) => {
                 run.seconds += began.elapsed().as_secs_f64();
                 run.count(&report);
+                if saves.args.explain {
+                    recorder.explain(run.steps, &report.explain().to_string());
+                }
                 recorder.progress(&run.progress(budget, report.loss_before.f64()));
             }
             Err(e) => error = Some(e.to_string()),
         }
     }
-    let (on_train, on_test) = (judge.all(&theta, train)?, judge.all(&theta, test)?);
+    let (on_train, on_test) = (judge.all(&state.theta, train)?, judge.all(&state.theta, test)?);
     recorder.end(End {
         optimizer: name,
         steps: run.steps,
@@ -84,6 +106,41 @@ pub fn train<T: Scalar>(
         error,
     });
     Ok(())
+}
+
+/// All that the steps to come depend on.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(bound = "T: Scalar")]
+struct State<T> {
+    racer: Racer<T>,
+    theta: Vec<T>,
+    order: Minibatches,
+    steps: u64,
+    seconds: f64,
+    passes: u64,
+}
+
+/// When and where a run is saved, and what it goes on from.
+pub struct Saves<'a> {
+    /// What must agree between the two runs.
+    pub kind: String,
+    pub args: &'a Args,
+}
+
+impl Saves<'_> {
+    fn due(&self, steps: u64, over: bool) -> bool {
+        self.args.checkpoint.is_some() && (over || (steps > 0 && steps.is_multiple_of(self.args.checkpoint_every)))
+    }
+
+    fn save<T: Scalar>(&self, layout: &ParamLayout, state: &State<T>) -> Result<(), Error> {
+        let run = Saved { kind: &self.kind, layout };
+        self.args.checkpoint.as_ref().map_or(Ok(()), |path| run.save::<T, _>(path, state))
+    }
+
+    fn resumed<T: Scalar>(&self, layout: &ParamLayout, fresh: State<T>) -> Result<State<T>, Error> {
+        let run = Saved { kind: &self.kind, layout };
+        self.args.resume.as_ref().map_or(Ok(fresh), |path| run.load::<T, _>(path))
+    }
 }
 
 /// The counters of one optimizer.

@@ -35,7 +35,7 @@ pub fn table(ends: &[End]) -> String {
 
 fn row(cells: [&str; 8]) -> String {
     let [optimizer, steps, seconds, passes, train, test, first, second] = cells;
-    format!("{optimizer:<9} {steps:>7} {seconds:>7} {passes:>7} {train:>10} {test:>10} {first:>11} {second:>10}\n")
+    format!("{optimizer:<11.11} {steps:>7} {seconds:>7} {passes:>7} {train:>10} {test:>10} {first:>11} {second:>10}\n")
 }
 
 /// Five significant digits in at most 10 characters.

@@ -26,6 +26,7 @@ use crate::stats::{CrossFactors, Decay, KroneckerFactors};
 
 /// Options of a [`TridiagonalPreconditioner`].
 #[derive(Debug, Clone, Copy, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(bound = "T: Scalar"))]
 pub struct TridiagonalOptions<T> {
     /// ε of the moving averages (Eq 25).
     pub decay: Decay,
@@ -60,6 +61,7 @@ pub struct TridiagonalOptions<T> {
 /// # Ok::<(), pullback::Error>(())
 /// ```
 #[derive(Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(bound = "T: Scalar"))]
 pub struct TridiagonalPreconditioner<T> {
     options: TridiagonalOptions<T>,
     layout: ParamLayout,
@@ -79,6 +81,16 @@ impl<T: Scalar> TridiagonalPreconditioner<T> {
             .map(|pair| CrossFactors::new((pair[0].rows, pair[0].cols), (pair[1].rows, pair[1].cols), options.decay));
         let (factors, cross) = (own.collect(), between.collect());
         Self { options, layout: layout.clone(), factors, cross, inverse: None, failures: 0 }
+    }
+
+    /// `Ok` with n parameters and the factors of each layer.
+    #[cfg(feature = "serde")]
+    pub(super) fn check_restored(&self, n: usize) -> Result<()> {
+        let layers = self.layout.blocks().len();
+        check_len("K-FAC: parameters", n, self.layout.len())?;
+        check_len("K-FAC: layers", layers, self.factors.len())?;
+        check_len("K-FAC: neighbours", layers.saturating_sub(1), self.cross.len())?;
+        self.inverse.as_ref().map_or(Ok(()), |inverse| check_len("K-FAC: inverse", n, inverse.shape().0))
     }
 
     /// Begins an update of all statistics: what is added until the next call is one batch.

@@ -2,6 +2,10 @@
 
 #![allow(clippy::duplicate_mod)] // each file brings its own helpers
 
+#[path = "../checkpoint.rs"]
+mod checkpoint;
+#[path = "../curvature_objective.rs"]
+mod curvature_objective;
 #[path = "../data_readers.rs"]
 mod data_readers;
 #[path = "../diagonal_moments.rs"]
@@ -10,6 +14,8 @@ mod diagonal_moments;
 mod eigen_kronecker_moments;
 #[path = "../estimators_fisher.rs"]
 mod estimators_fisher;
+#[path = "../explain.rs"]
+mod explain;
 #[path = "../first_order.rs"]
 mod first_order;
 #[path = "../invariance.rs"]
@@ -48,6 +54,8 @@ mod proximal;
 mod proximal_claims;
 #[path = "../quadratic_model.rs"]
 mod quadratic_model;
+#[path = "../schedules.rs"]
+mod schedules;
 #[path = "../spring.rs"]
 mod spring;
 #[path = "../statistics.rs"]
