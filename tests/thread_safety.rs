@@ -36,7 +36,7 @@ mod list {
     use pullback::kronecker::*;
     use pullback::krylov::*;
     use pullback::linop::*;
-    use pullback::optim::{costs::*, *};
+    use pullback::optim::{costs::*, line_search::*, *};
     use pullback::random::Draws;
     use pullback::stats::{layout::Order, *};
     use pullback::testing::gallery::{Named, Random, Sign};
@@ -118,6 +118,12 @@ mod list {
         LayerStructure, FactorLimit, FactorCost, Spring<T>, SpringOptions<T>, Linearization<T, DenseJacobian<T>>,
     );
     send_and_sync!(
+        DESCENT: Descent<T, SteepestDescent, StrongWolfe>, Batches, SteepestDescent, PreconditionedDirection<Identity>,
+        ConjugateDirection<T>, CgFormula, NonlinearCgOptions, BfgsDirection<T>, BfgsOptions, LbfgsDirection<T>,
+        LbfgsOptions, InitialMatrix, CurvatureRule, AcceptedStep<'static, T>, DirectionReport, StrongWolfe, HagerZhang,
+        GridSearch, SecantStep,
+    );
+    send_and_sync!(
         TESTING: PoType, PoMatrix<T>, SepType, SepMatrix<T>, Form, Spectrum, Magnitude, Measured, Random, Named, Sign,
         Domain, Outcome, Goal, Drawn<T>, Padded<T>, Fault<T>, Regression<T>, LeastSquares<T>, Measure, Law, Report,
         Recorder, Claim<'static, T>, Setup<T>,
@@ -148,7 +154,7 @@ mod list {
         // the two native backends are declared whatever features are on
         let below = [BASE, BACKEND, FACTOR, LINOP, KRYLOV, KRONECKER, "Faer", "Blas"];
         let curvature = [CURVATURE, STRUCTURES, SAMPLE_SPACE, SWEEPS, METRICS, PRECONDITIONERS];
-        below.into_iter().chain(curvature).chain([STATS, OPTIM, TESTING]).chain(nn::ALL).collect()
+        below.into_iter().chain(curvature).chain([STATS, OPTIM, DESCENT, TESTING]).chain(nn::ALL).collect()
     }
 }
 

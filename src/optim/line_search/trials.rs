@@ -92,11 +92,14 @@ impl<'a> Trials<'a> {
         let SearchStart { value, slope, .. } = self.start;
         let flat = trial.slope >= wolfe.curvature * slope
             && !(wolfe.strong && trial.slope.abs() > wolfe.curvature * slope.abs());
+        // with slopes bounded from below only, a value far below φ(0) is as good as one beside it
+        let rise = trial.value - value;
+        let close = (if wolfe.strong { rise.abs() } else { rise }) <= self.noise;
         if !trial.is_finite() || !flat {
             None
         } else if trial.value <= value + wolfe.decrease * trial.alpha * slope {
             Some(SearchStop::Accepted)
-        } else if trial.value <= value + self.noise && trial.slope <= (2.0 * wolfe.decrease - 1.0) * slope {
+        } else if close && trial.slope <= (2.0 * wolfe.decrease - 1.0) * slope {
             Some(SearchStop::AcceptedBySlope)
         } else {
             None
