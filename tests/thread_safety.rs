@@ -121,7 +121,8 @@ mod list {
         DESCENT: Descent<T, SteepestDescent, StrongWolfe>, Batches, SteepestDescent, PreconditionedDirection<Identity>,
         ConjugateDirection<T>, CgFormula, NonlinearCgOptions, BfgsDirection<T>, BfgsOptions, LbfgsDirection<T>,
         LbfgsOptions, InitialMatrix, CurvatureRule, AcceptedStep<'static, T>, DirectionReport, StrongWolfe, HagerZhang,
-        GridSearch, SecantStep,
+        GridSearch, SecantStep, FixedStep, Armijo, Line<'static, T, LeastSquares<T>>, SearchStart, SearchStop,
+        SearchReport, InnerStop, InnerReport, PhaseSeconds, CurvatureMatrix,
     );
     send_and_sync!(
         TESTING: PoType, PoMatrix<T>, SepType, SepMatrix<T>, Form, Spectrum, Magnitude, Measured, Random, Named, Sign,
