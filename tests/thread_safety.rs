@@ -126,6 +126,12 @@ mod list {
         CurvatureMatrix, Line<'static, T, LeastSquares<T>>, SearchStart, SearchStop, SearchReport, FixedStep, Armijo,
     );
     send_and_sync!(
+        DESCENT: Descent<T, SteepestDescent, StrongWolfe>, Batches, SteepestDescent, PreconditionedDirection<Identity>,
+        ConjugateDirection<T>, CgFormula, NonlinearCgOptions, BfgsDirection<T>, BfgsOptions, LbfgsDirection<T>,
+        LbfgsOptions, InitialMatrix, CurvatureRule, AcceptedStep<'static, T>, DirectionReport, StrongWolfe, HagerZhang,
+        GridSearch, SecantStep,
+    );
+    send_and_sync!(
         TESTING: PoType, PoMatrix<T>, SepType, SepMatrix<T>, Form, Spectrum, Magnitude, Measured, Random, Named, Sign,
         Domain, Outcome, Goal, Drawn<T>, Padded<T>, Fault<T>, Regression<T>, LeastSquares<T>, Measure, Law, Report,
         Recorder, Claim<'static, T>, Setup<T>,
@@ -156,7 +162,7 @@ mod list {
         // the two native backends are declared whatever features are on
         let below = [BASE, BACKEND, FACTOR, LINOP, KRYLOV, KRONECKER, "Faer", "Blas"];
         let curvature = [CURVATURE, STRUCTURES, SAMPLE_SPACE, SWEEPS, METRICS, PRECONDITIONERS];
-        below.into_iter().chain(curvature).chain([PROXIMAL, STATS, OPTIM, TESTING]).chain(nn::ALL).collect()
+        below.into_iter().chain(curvature).chain([PROXIMAL, STATS, OPTIM, DESCENT, TESTING]).chain(nn::ALL).collect()
     }
 }
 

@@ -7,31 +7,44 @@
 //! | [`Kfac`] | K-FAC preconditioner, step and momentum from the exact quadratic model | one n-vector, factors |
 //! | [`Proximal`] | the proximal objective minimized, in weights and in outputs | none |
 //! | [`ProximalModel`] | the same with its parts to first or second order | none |
+//! | [`GradientDescent`] | gradient, with a fixed or a searched step | none |
+//! | [`PreconditionedGradient`] | gradient times a fixed P = R Rᵀ | P |
+//! | [`NonlinearCg`] | conjugate gradients by four formulas | two n-vectors |
+//! | [`Bfgs`] | inverse Hessian from all steps | n² numbers |
+//! | [`Lbfgs`] | inverse Hessian from the last m steps | 2m n-vectors |
 //! | [`Spring`] | damped Gauss-Newton through the kernel J Jᵀ, around a decayed last direction | one n-vector |
 
 mod adam;
 mod averaging;
 #[cfg(feature = "serde")]
 pub mod checkpoint;
+mod bfgs;
 pub mod costs;
 mod curvature_clip;
 mod curvature_objective;
 mod explain;
 mod growing_batch;
+mod descent;
+mod direction;
+mod gradient_descent;
 mod kfac;
 mod kfac_blocks;
 mod kfac_options;
 mod kfac_state;
 mod layer_block;
 mod layer_structure;
+mod lbfgs;
 mod levenberg_marquardt;
 mod line;
 pub mod line_search;
 mod local_model;
+mod nonlinear_cg;
 mod objective;
+mod preconditioned_gradient;
 mod preconditioner;
 mod proximal;
 mod quadratic_model;
+mod quasi_newton;
 mod report;
 mod residual;
 mod schedule;
@@ -46,20 +59,28 @@ pub use curvature_clip::CurvatureClip;
 pub use curvature_objective::{CurvatureMatrix, CurvatureObjective, SubsetObjective};
 pub use explain::Explanation;
 pub use growing_batch::GrowingBatch;
+pub use bfgs::{Bfgs, BfgsDirection, BfgsOptions};
+pub use descent::{Batches, Descent};
+pub use direction::{AcceptedStep, Direction, DirectionReport};
+pub use gradient_descent::{GradientDescent, SteepestDescent};
 pub use kfac::Kfac;
 pub use kfac_blocks::KfacBlocks;
 pub use kfac_options::{DampingAdaptation, GammaRule, KfacOptions, Rejection, StepRule};
 pub use layer_structure::{FactorCost, FactorLimit, LayerStructure};
+pub use lbfgs::{Lbfgs, LbfgsDirection, LbfgsOptions};
 pub use levenberg_marquardt::{LevenbergMarquardt, ModelDamping};
 pub use line::{Line, LineFunction};
 pub use local_model::{LocalModel, ModelSource};
+pub use nonlinear_cg::{CgFormula, ConjugateDirection, NonlinearCg, NonlinearCgOptions};
 pub use objective::{CaptureSink, FisherKind, LayeredObjective, Objective, ParamBlock, ParamLayout};
+pub use preconditioned_gradient::{PreconditionedDirection, PreconditionedGradient};
 pub use preconditioner::{KfacPreconditioner, PreconditionerOptions, RefreshReport};
 pub use proximal::{
     InnerMinimizer, LossOrder, OutputDistance, OutputProximity, Proximal, ProximalModel, ProximalModelOptions,
     ProximalOptions,
 };
 pub use quadratic_model::{QuadraticModel, SubspaceStep};
+pub use quasi_newton::{CurvatureRule, InitialMatrix};
 pub use report::{InnerReport, InnerStop, Passes, PhaseSeconds, StepReport};
 pub use residual::{Linearization, ResidualObjective};
 pub use schedule::{Decline, Schedule, rising_momentum};

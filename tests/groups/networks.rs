@@ -8,6 +8,8 @@ mod checkpoint;
 mod curvature_objective;
 #[path = "../data_readers.rs"]
 mod data_readers;
+#[path = "../descent_methods.rs"]
+mod descent_methods;
 #[path = "../diagonal_moments.rs"]
 mod diagonal_moments;
 #[path = "../eigen_kronecker_moments.rs"]
@@ -34,6 +36,8 @@ mod kfra;
 mod layer_structure;
 #[path = "../layer_structure_kfac.rs"]
 mod layer_structure_kfac;
+#[path = "../line_search.rs"]
+mod line_search;
 #[path = "../nn_activations.rs"]
 mod nn_activations;
 #[path = "../nn_capture.rs"]
