@@ -5,14 +5,17 @@
 //! | [`Sgd`] | gradient with heavy-ball or Nesterov momentum | one n-vector |
 //! | [`Adam`] | diagonal preconditioner from squared gradients | two n-vectors |
 //! | [`Kfac`] | K-FAC preconditioner, step and momentum from the exact quadratic model | one n-vector, factors |
+//! | [`HessianFree`] | damped Gauss-Newton step by (preconditioned) conjugate gradient | one n-vector, and the preconditioner's |
 //! | [`Spring`] | damped Gauss-Newton through the kernel J Jᵀ, around a decayed last direction | one n-vector |
 
 mod adam;
 mod averaging;
 pub mod costs;
 mod curvature_objective;
+mod hessian_free;
 mod kfac;
 mod kfac_blocks;
+mod kfac_operator;
 mod kfac_options;
 mod kfac_state;
 mod layer_block;
@@ -34,6 +37,10 @@ mod tridiagonal;
 pub use adam::Adam;
 pub use averaging::IterateAverage;
 pub use curvature_objective::{CurvatureMatrix, CurvatureObjective, SubsetObjective};
+pub use hessian_free::{
+    HessianFree, HessianFreeOptions, InnerPreconditioner, KroneckerInner, KroneckerInnerOptions, MartensDiagonal,
+    NoPreconditioner,
+};
 pub use kfac::Kfac;
 pub use kfac_blocks::KfacBlocks;
 pub use kfac_options::{DampingAdaptation, GammaRule, KfacOptions, Rejection, StepRule};
