@@ -121,9 +121,8 @@ impl<T: Scalar, O: LayeredObjective<T> + ?Sized> InnerPreconditioner<T, O> for M
         passes: &mut Passes,
     ) -> Result<()> {
         let layout = objective.layout();
-        let moments = |b: &crate::optim::ParamBlock| {
-            DiagonalMoments::new(b.rows, b.cols, DiagonalRule::Exact, Decay::DEFAULT)
-        };
+        let moments =
+            |b: &crate::optim::ParamBlock| DiagonalMoments::new(b.rows, b.cols, DiagonalRule::Exact, Decay::DEFAULT);
         let mut squares = Squares(layout.blocks().iter().map(moments).collect());
         squares.0.iter_mut().for_each(DiagonalMoments::begin);
         let mut workspace = objective.workspace();
@@ -133,7 +132,8 @@ impl<T: Scalar, O: LayeredObjective<T> + ?Sized> InnerPreconditioner<T, O> for M
         let power = T::of(-self.exponent);
         self.inverse.0.clear();
         for (layer, moments) in squares.0.iter().enumerate() {
-            let diagonal = moments.snapshot().map_err(|_| Error::NotFinite { op: "squared gradients", layer: Some(layer) })?;
+            let diagonal =
+                moments.snapshot().map_err(|_| Error::NotFinite { op: "squared gradients", layer: Some(layer) })?;
             let entries = diagonal.iter().flat_map(|d| d.entries());
             self.inverse.0.extend(entries.map(|&d| (d + damping.get()).powf(power)));
         }

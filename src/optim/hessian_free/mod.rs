@@ -1,8 +1,8 @@
 //! Hessian-free optimization (Martens 2010), and the methods between it and K-FAC.
 
+mod kronecker;
 mod martens_diagonal;
 mod options;
-mod kronecker;
 mod preconditioner;
 mod search;
 mod step;

@@ -133,8 +133,7 @@ impl<T: Scalar, P> HessianFree<T, P> {
             _ => (vec![T::ZERO; b.len()], CgStart::Zero),
         };
         let options = CgOptions { start, ..self.options.cg() };
-        let report =
-            pcg(ctx, b_matrix, m_inv, MatRef::from_column(&b), MatMut::from_column(&mut x), &options)?;
+        let report = pcg(ctx, b_matrix, m_inv, MatRef::from_column(&b), MatMut::from_column(&mut x), &options)?;
         *passes += CurvatureMatrix::GaussNewton.passes(report.products() as u64);
         if report.stop() == CgStop::Breakdown {
             return Err(Error::not_finite("Hessian-free: conjugate gradient"));
