@@ -140,3 +140,27 @@ pub fn check_shape(op: &'static str, expected: (usize, usize), found: (usize, us
 pub fn check_len(op: &'static str, expected: usize, found: usize) -> Result<()> {
     check_shape(op, (expected, 1), (found, 1))
 }
+
+/// What must hold between the parts of a value that was read back, so that no later use can panic.
+#[cfg(feature = "serde")]
+pub(crate) trait Restored {
+    /// `Ok`, or what contradicts what.
+    fn check_restored(&self) -> Result<()>;
+}
+
+#[cfg(feature = "serde")]
+impl<X: Restored> Restored for Option<X> {
+    fn check_restored(&self) -> Result<()> {
+        self.as_ref().map_or(Ok(()), X::check_restored)
+    }
+}
+
+/// Reads a value and checks it: for `#[serde(deserialize_with)]`.
+#[cfg(feature = "serde")]
+pub(crate) fn restored<'de, D: serde::Deserializer<'de>, X: serde::Deserialize<'de> + Restored>(
+    deserializer: D,
+) -> std::result::Result<X, D::Error> {
+    let value = X::deserialize(deserializer)?;
+    value.check_restored().map_err(serde::de::Error::custom)?;
+    Ok(value)
+}

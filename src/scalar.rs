@@ -9,11 +9,24 @@ mod sealed {
     impl Sealed for f64 {}
 }
 
+/// What a state that is saved asks of its numbers; with the feature `serde`, to be serde values.
+#[cfg(feature = "serde")]
+pub trait Stored: serde::Serialize + serde::de::DeserializeOwned {}
+#[cfg(feature = "serde")]
+impl<T: serde::Serialize + serde::de::DeserializeOwned> Stored for T {}
+
+/// What a state that is saved asks of its numbers; with the feature `serde`, to be serde values.
+#[cfg(not(feature = "serde"))]
+pub trait Stored {}
+#[cfg(not(feature = "serde"))]
+impl<T> Stored for T {}
+
 /// A real floating-point number: `f32` or `f64`.
 ///
 /// The trait is sealed; arithmetic comes from [`num_traits::Float`] and [`num_traits::NumAssign`].
 pub trait Scalar:
     sealed::Sealed
+    + Stored
     + num_traits::Float
     + num_traits::NumAssign
     + Default

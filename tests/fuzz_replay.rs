@@ -85,6 +85,11 @@ fn statistics() {
     replay("statistics");
 }
 
+#[test]
+fn checkpoint() {
+    replay("checkpoint");
+}
+
 #[cfg(feature = "nn")]
 #[test]
 fn command_line() {

@@ -130,7 +130,7 @@ fn passes_are_those_of_the_chapter_and_those_that_were_asked_for<T: Scalar>() {
     }
 }
 
-fn a_warm_start_is_the_decayed_final_iterate<T: Scalar + serde::Serialize + serde::de::DeserializeOwned>() {
+fn a_warm_start_is_the_decayed_final_iterate<T: Scalar>() {
     // no iteration is possible after the first step but from the decayed start: K = 1, and the model says where it began
     let (h, batch, start) = problem::<T>(0.01, 40);
     let ctx = Ctx::reference();
@@ -194,7 +194,7 @@ fn curvature_goes_round_the_parts_of_the_batch<T: Scalar>() {
     }
 }
 
-fn a_run_is_resumed_to_the_same_bits<T: Scalar + serde::Serialize + serde::de::DeserializeOwned>() {
+fn a_run_is_resumed_to_the_same_bits<T: Scalar>() {
     let (h, batch, start) = problem::<T>(0.01, 40);
     let ctx = Ctx::reference();
     let options = HessianFreeOptions { cg_iterations: 4, curvature_cases: Some(10), ..HessianFreeOptions::default() };

@@ -169,6 +169,34 @@ fn with_every_preconditioner_it_is_an_optimizer<T: Scalar>() {
     }
 }
 
+/// Statistics every second step and inverses every fourth: both must be saved.
+fn statistics_and_inverses_are_resumed_to_the_same_bits<T: Scalar>() {
+    let (net, batch, start) = digits_net::<T>(40);
+    let (ctx, options) = (Ctx::default(), HessianFreeOptions { lambda: 1.0, cg_iterations: 3, ..Default::default() });
+    for (name, blocks, structure) in KINDS {
+        let inner = KroneckerInnerOptions {
+            blocks,
+            structure,
+            statistics_interval: 2,
+            refresh_interval: 4,
+            ..KroneckerInnerOptions::default()
+        };
+        let inner = KroneckerInner::<T, Workspace<T>>::new(inner).unwrap();
+        let (mut whole, mut theta) = (HessianFree::new(options, inner).unwrap(), start.clone());
+        for _ in 0..4 {
+            whole.step(&ctx, &net, &mut theta, &batch).unwrap();
+        }
+        let saved = serde_json::to_string(&whole).unwrap();
+        let mut resumed: HessianFree<T, KroneckerInner<T, Workspace<T>>> = serde_json::from_str(&saved).unwrap();
+        let mut other = theta.clone();
+        for step in 0..3 {
+            let a = whole.step(&ctx, &net, &mut theta, &batch).unwrap();
+            let b = resumed.step(&ctx, &net, &mut other, &batch).unwrap();
+            assert!(a == b && theta == other, "{name}, step {step}");
+        }
+    }
+}
+
 const KINDS: [(&str, KfacBlocks, LayerStructure); 3] = [
     ("K-FAC", KfacBlocks::Diagonal, LayerStructure::Kronecker),
     ("EKFAC", KfacBlocks::Diagonal, LayerStructure::EigenKronecker),
@@ -181,6 +209,7 @@ for_both!(
     the_spectrum_begins_at_kfac,
     an_exact_preconditioner_needs_one_iteration,
     with_every_preconditioner_it_is_an_optimizer,
+    statistics_and_inverses_are_resumed_to_the_same_bits,
 );
 
 /// φ after each iteration from zero on B x = -∇h, by Martens' stop or after so many.

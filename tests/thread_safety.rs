@@ -69,6 +69,10 @@ mod list {
         Estimate, DiagonalEstimate,
     );
     send_and_sync!(
+        HESSIAN_FREE: HessianFree<T, NoPreconditioner>, HessianFreeOptions<T>, NoPreconditioner, MartensDiagonal<T>,
+        KroneckerInner<T, ()>, KroneckerInnerOptions<T>,
+    );
+    send_and_sync!(
         KRONECKER: KroneckerProduct<T>, KroneckerEigen<T>, KroneckerMetric<T>, PairSign, KroneckerPairInverse<T>,
         KroneckerPairRoot<'static, T>,
     );
@@ -117,6 +121,7 @@ mod list {
         ModelDamping, LevenbergMarquardt, IterateAverage<T>, StepReport<T>, Passes, ParamBlock, ParamLayout, FisherKind,
         LayerShape, KfacCosts, DampingCosts, KfacBlocks, TridiagonalOptions<T>, TridiagonalPreconditioner<T>,
         LayerStructure, FactorLimit, FactorCost, Spring<T>, SpringOptions<T>, Linearization<T, DenseJacobian<T>>,
+        PolynomialAverage<T>, CurvatureClip, GrowingBatch, Schedule, Decline, Explanation<'static, T>,
     );
     send_and_sync!(
         TESTING: PoType, PoMatrix<T>, SepType, SepMatrix<T>, Form, Spectrum, Magnitude, Measured, Random, Named, Sign,
@@ -149,7 +154,7 @@ mod list {
         // the two native backends are declared whatever features are on
         let below = [BASE, BACKEND, FACTOR, LINOP, KRYLOV, KRONECKER, "Faer", "Blas"];
         let curvature = [CURVATURE, STRUCTURES, SAMPLE_SPACE, SWEEPS, METRICS, PRECONDITIONERS];
-        below.into_iter().chain(curvature).chain([STATS, OPTIM, TESTING]).chain(nn::ALL).collect()
+        below.into_iter().chain(curvature).chain([STATS, OPTIM, HESSIAN_FREE, TESTING]).chain(nn::ALL).collect()
     }
 }
 

@@ -167,6 +167,11 @@ impl<T: Scalar, C: Curvature<T>> Curvature<T> for BlockDiagonal<T, C> {
 /// # Ok::<(), pullback::Error>(())
 /// ```
 #[derive(Debug, Clone)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(bound(serialize = "T: Scalar, D: serde::Serialize", deserialize = "T: Scalar, D: serde::Deserialize<'de>"))
+)]
 pub struct BlockDiagonalInverse<T, D> {
     blocks: Vec<D>,
     lambda: Damping<T>,

@@ -103,6 +103,11 @@ impl PackedBlocks<'_> {
 /// # Ok::<(), pullback::Error>(())
 /// ```
 #[derive(Debug, Clone)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(bound = "T: Scalar", try_from = "Stored<T>")
+)]
 pub struct BlockTridiagonalInverse<T> {
     /// Ψ_{i,i+1}ᵀ.
     links: Vec<KroneckerProduct<T>>,
@@ -115,6 +120,39 @@ pub struct BlockTridiagonalInverse<T> {
     /// First row of each layer, and the number of rows.
     starts: Vec<usize>,
     lambda: Damping<T>,
+}
+
+/// An inverse as it is read, before its parts are believed to fit.
+#[cfg(feature = "serde")]
+#[derive(serde::Deserialize)]
+#[serde(bound = "T: Scalar")]
+struct Stored<T> {
+    links: Vec<KroneckerProduct<T>>,
+    conditionals: Vec<KroneckerPairInverse<T>>,
+    last: KroneckerProduct<T>,
+    last_log_determinant: f64,
+    starts: Vec<usize>,
+    lambda: Damping<T>,
+}
+
+#[cfg(feature = "serde")]
+impl<T: Scalar> TryFrom<Stored<T>> for BlockTridiagonalInverse<T> {
+    type Error = crate::error::Error;
+    fn try_from(stored: Stored<T>) -> Result<Self> {
+        let Stored { links, conditionals, last, last_log_determinant, starts, lambda } = stored;
+        let dims: Vec<usize> = conditionals.iter().map(|c| c.shape().0).chain([last.shape().0]).collect();
+        let ends = dims.iter().try_fold(vec![0usize], |mut ends: Vec<usize>, &dim| {
+            ends.push(ends[ends.len() - 1].checked_add(dim)?);
+            Some(ends)
+        });
+        let layerless = dims == [0] && starts == [0];
+        let linked = links.len() == conditionals.len()
+            && links.iter().zip(dims.windows(2)).all(|(link, pair)| link.shape() == (pair[1], pair[0]));
+        if !(linked && (layerless || ends.as_ref() == Some(&starts))) {
+            return Err(Self::Error::invalid("BlockTridiagonalInverse", "its layers do not fit together"));
+        }
+        Ok(Self { links, conditionals, last, last_log_determinant, starts, lambda })
+    }
 }
 
 /// Factors of Ã_i and S̃_i.

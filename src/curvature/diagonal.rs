@@ -31,6 +31,7 @@ use crate::scalar::Scalar;
 /// # Ok::<(), pullback::Error>(())
 /// ```
 #[derive(Debug, Clone, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(bound = "T: Scalar"))]
 pub struct Diagonal<T> {
     entries: Vec<T>,
 }
@@ -126,6 +127,7 @@ impl<T: Scalar> Curvature<T> for Diagonal<T> {
 /// # Ok::<(), pullback::Error>(())
 /// ```
 #[derive(Debug, Clone)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(bound = "T: Scalar"))]
 pub struct DiagonalInverse<T> {
     damped: Vec<T>,
     lambda: Damping<T>,

@@ -49,6 +49,7 @@ use crate::scalar::Scalar;
 /// # Ok::<(), pullback::Error>(())
 /// ```
 #[derive(Debug, Clone)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(bound = "T: Scalar"))]
 pub struct EigenKronecker<T> {
     basis: KroneckerEigen<T>,
     values: Arc<Mat<T>>,
@@ -226,6 +227,7 @@ impl<T: Scalar> Curvature<T> for EigenKronecker<T> {
 /// # Ok::<(), pullback::Error>(())
 /// ```
 #[derive(Debug, Clone)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(bound = "T: Scalar"))]
 pub struct EigenKroneckerInverse<T> {
     curvature: EigenKronecker<T>,
     lambda: Damping<T>,

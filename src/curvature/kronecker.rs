@@ -25,6 +25,7 @@ use crate::scalar::Scalar;
 
 /// How λ enters a Kronecker product, which is not closed under + λI.
 #[derive(Debug, Clone, Copy, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(bound = "T: Scalar"))]
 pub enum KroneckerDamping<T> {
     /// A ⊗ S + λI through the eigenbases (Eq 23); a new λ is free.
     Exact,

@@ -38,6 +38,7 @@ use crate::scalar::Scalar;
 /// # Ok::<(), pullback::Error>(())
 /// ```
 #[derive(Debug, Clone)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(bound = "T: Scalar"))]
 pub struct FactorInverse<T> {
     inverse: Mat<T>,
     shift: T,
@@ -101,12 +102,14 @@ impl<T: Scalar> FactorInverse<T> {
 /// # Ok::<(), pullback::Error>(())
 /// ```
 #[derive(Debug, Clone)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(bound = "T: Scalar"))]
 pub struct KroneckerInverse<T> {
     parts: Parts<T>,
     lambda: Damping<T>,
 }
 
 #[derive(Debug, Clone)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(bound = "T: Scalar"))]
 enum Parts<T> {
     Exact(KroneckerEigen<T>),
     Factored { a: FactorInverse<T>, s: FactorInverse<T>, pi: T },

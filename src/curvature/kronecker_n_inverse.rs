@@ -40,6 +40,7 @@ use crate::scalar::Scalar;
 /// # Ok::<(), pullback::Error>(())
 /// ```
 #[derive(Debug, Clone)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(bound = "T: Scalar"))]
 pub struct KroneckerNInverse<T> {
     parts: Parts<T>,
     /// n.
@@ -48,6 +49,7 @@ pub struct KroneckerNInverse<T> {
 }
 
 #[derive(Debug, Clone)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(bound = "T: Scalar"))]
 enum Parts<T> {
     /// Bases, and the eigenvalue products (not below 0) in the order of a vector.
     Exact(Arc<(Vec<SymEigen<T>>, Vec<T>)>),

@@ -103,7 +103,18 @@ use crate::scalar::Scalar;
 
 /// λ in C + λI: finite and positive.
 #[derive(Debug, Clone, Copy, PartialEq, PartialOrd)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(bound = "T: Scalar", into = "f64", try_from = "f64")
+)]
 pub struct Damping<T>(T);
+
+impl<T: Scalar> From<Damping<T>> for f64 {
+    fn from(lambda: Damping<T>) -> f64 {
+        lambda.0.f64()
+    }
+}
 
 impl<T: Scalar> Damping<T> {
     /// `None` unless λ is finite and positive.

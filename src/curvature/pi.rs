@@ -36,6 +36,7 @@ const NORM_STEPS: usize = 24;
 /// # Ok::<(), pullback::Error>(())
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(bound = "T: Scalar"))]
 pub enum PiRule<T> {
     /// π² = (tr A / d_in) / (tr S / d_out), the ratio of the mean eigenvalues.
     #[default]

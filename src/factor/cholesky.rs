@@ -20,8 +20,30 @@ use crate::scalar::Scalar;
 /// # Ok::<(), pullback::Error>(())
 /// ```
 #[derive(Debug, Clone)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(bound = "T: Scalar", try_from = "Stored<T>")
+)]
 pub struct Cholesky<T> {
     l: Mat<T>,
+}
+
+/// A factor as it is read, before its shape is believed.
+#[cfg(feature = "serde")]
+#[derive(serde::Deserialize)]
+#[serde(bound = "T: Scalar")]
+struct Stored<T> {
+    l: Mat<T>,
+}
+
+#[cfg(feature = "serde")]
+impl<T: Scalar> TryFrom<Stored<T>> for Cholesky<T> {
+    type Error = crate::error::Error;
+    fn try_from(Stored { l }: Stored<T>) -> Result<Self> {
+        check::square("Cholesky", l.as_ref())?;
+        Ok(Self { l })
+    }
 }
 
 impl<T: Scalar> Cholesky<T> {

@@ -20,9 +20,32 @@ use crate::scalar::Scalar;
 /// # Ok::<(), pullback::Error>(())
 /// ```
 #[derive(Debug, Clone)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(bound = "T: Scalar", try_from = "Stored<T>")
+)]
 pub struct SymEigen<T> {
     vectors: Mat<T>,
     values: Vec<T>,
+}
+
+/// A decomposition as it is read, before its shapes are believed.
+#[cfg(feature = "serde")]
+#[derive(serde::Deserialize)]
+#[serde(bound = "T: Scalar")]
+struct Stored<T> {
+    vectors: Mat<T>,
+    values: Vec<T>,
+}
+
+#[cfg(feature = "serde")]
+impl<T: Scalar> TryFrom<Stored<T>> for SymEigen<T> {
+    type Error = Error;
+    fn try_from(Stored { vectors, values }: Stored<T>) -> Result<Self> {
+        check_shape("SymEigen", (values.len(), values.len()), vectors.shape())?;
+        Ok(Self { vectors, values })
+    }
 }
 
 impl<T: Scalar> SymEigen<T> {

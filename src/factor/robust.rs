@@ -24,6 +24,7 @@ use crate::scalar::Scalar;
 
 /// What to do when a Cholesky factorization meets a pivot that is not positive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum OnFailure {
     /// Return [`Error::NotPositiveDefinite`].
     #[default]
@@ -35,6 +36,7 @@ pub enum OnFailure {
 /// What had to be done to factor a matrix that plain Cholesky refused.
 #[non_exhaustive]
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum Recovery {
     /// Nothing: the first attempt succeeded.
     #[default]
@@ -79,12 +81,14 @@ impl Recovery {
 /// # Ok::<(), pullback::Error>(())
 /// ```
 #[derive(Debug, Clone)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(bound = "T: Scalar"))]
 pub struct PositiveFactor<T> {
     form: Form<T>,
     recovery: Recovery,
 }
 
 #[derive(Debug, Clone)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(bound = "T: Scalar"))]
 enum Form<T> {
     Cholesky(Cholesky<T>),
     /// All values positive.

@@ -29,6 +29,7 @@ use crate::scalar::Scalar;
 /// # Ok::<(), pullback::Error>(())
 /// ```
 #[derive(Debug, Clone)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(bound = "T: Scalar"))]
 pub struct KroneckerEigen<T> {
     left: Arc<SymEigen<T>>,
     right: Arc<SymEigen<T>>,

@@ -29,6 +29,7 @@ use crate::scalar::Scalar;
 
 /// The sign between the two Kronecker products.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum PairSign {
     /// A ⊗ B + C ⊗ D.
     Plus,
@@ -53,6 +54,7 @@ pub enum PairSign {
 /// # Ok::<(), pullback::Error>(())
 /// ```
 #[derive(Debug, Clone)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(bound = "T: Scalar"))]
 pub struct KroneckerPairInverse<T> {
     left: Pencil<T>,
     right: Pencil<T>,
@@ -63,6 +65,7 @@ pub struct KroneckerPairInverse<T> {
 
 /// C z = s A z solved: Kᵀ A K = I, Kᵀ C K = diag(s).
 #[derive(Debug, Clone)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(bound = "T: Scalar"))]
 struct Pencil<T> {
     basis: Mat<T>,
     values: Vec<T>,

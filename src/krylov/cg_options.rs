@@ -111,7 +111,7 @@ impl StallRule {
 /// assert_eq!(options.relative_tolerance, f32::EPSILON.sqrt());
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(bound = "T: Scalar"))]
 pub struct CgOptions<T> {
     /// Tolerance relative to ‖b‖; finite, not negative.
     pub relative_tolerance: T,

@@ -16,10 +16,33 @@ use crate::scalar::Scalar;
 /// # Ok::<(), pullback::Error>(())
 /// ```
 #[derive(Clone, PartialEq, Default)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(bound = "T: Scalar", try_from = "Stored<T>")
+)]
 pub struct Mat<T> {
     data: Vec<T>,
     nrows: usize,
     ncols: usize,
+}
+
+/// A matrix as it is read, before its shape is believed.
+#[cfg(feature = "serde")]
+#[derive(serde::Deserialize)]
+#[serde(bound = "T: Scalar")]
+struct Stored<T> {
+    data: Vec<T>,
+    nrows: usize,
+    ncols: usize,
+}
+
+#[cfg(feature = "serde")]
+impl<T: Scalar> TryFrom<Stored<T>> for Mat<T> {
+    type Error = Error;
+    fn try_from(Stored { data, nrows, ncols }: Stored<T>) -> Result<Self> {
+        Self::from_vec(data, nrows, ncols)
+    }
 }
 
 impl<T: Scalar> Mat<T> {

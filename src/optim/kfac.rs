@@ -19,24 +19,34 @@
 use super::kfac_blocks::EitherPreconditioner;
 use super::kfac_options::{GammaRule, KfacOptions, Rejection, StepRule};
 use super::kfac_state::State;
+use super::report::Stopwatch;
 use super::{
     IterateAverage, KfacPreconditioner, LayerStructure, LayeredObjective, LevenbergMarquardt, ModelDamping, Optimizer,
     QuadraticModel, StepReport, SubspaceStep, TridiagonalPreconditioner, dot, finite_gradient, finite_loss,
 };
 use crate::backend::Ctx;
+use crate::backend::sums::norm;
 use crate::curvature::Damping;
 use crate::error::{Result, check_len};
 use crate::scalar::Scalar;
 
 /// The K-FAC optimizer. `W` is the objective's workspace, inferred from use.
 #[derive(Debug)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(bound(serialize = "T: Scalar", deserialize = "T: Scalar, W: Default"))
+)]
 pub struct Kfac<T, W> {
+    #[cfg_attr(feature = "serde", serde(deserialize_with = "crate::error::restored"))]
     options: KfacOptions<T>,
     structures: Option<Vec<LayerStructure>>,
+    #[cfg_attr(feature = "serde", serde(deserialize_with = "crate::error::restored"))]
     rule: LevenbergMarquardt,
     gamma: Option<f64>,
     steps: u64,
     samples: u64,
+    #[cfg_attr(feature = "serde", serde(deserialize_with = "crate::error::restored"))]
     state: Option<State<T, W>>,
     average: Option<IterateAverage<T>>,
 }
@@ -189,7 +199,9 @@ impl<T: Scalar, W> Kfac<T, W> {
         let step_rule = self.options.step;
         let Some(state) = &mut self.state else { return Ok(None) };
         if refresh || !state.preconditioner.is_ready() {
+            let mut watch = Stopwatch::start();
             let outcome = state.preconditioner.refresh(ctx, Damping::try_from(gamma * gamma)?)?;
+            report.seconds.curvature += watch.lap();
             report.refreshed = true;
             report.failed_refreshes = outcome.failed.len();
             report.preconditioner_damping = Some(T::of(gamma * gamma));
@@ -223,12 +235,16 @@ impl<T: Scalar, W> Kfac<T, W> {
 
 impl<T: Scalar, O: LayeredObjective<T>> Optimizer<T, O> for Kfac<T, O::Workspace> {
     fn step(&mut self, ctx: &Ctx<T>, objective: &O, theta: &mut [T], batch: &O::Batch) -> Result<StepReport<T>> {
+        let mut watch = Stopwatch::start();
         self.state_for(objective, theta)?;
         let mut report = StepReport { lambda: Some(T::of(self.lambda())), ..StepReport::default() };
         if !self.evaluate(ctx, objective, theta, batch, &mut report)? {
             return Ok(report);
         }
+        let statistics = report.seconds.curvature;
+        report.seconds.gradient = watch.lap() - statistics;
         let proposal = self.propose(ctx, objective, theta, batch, &mut report)?;
+        report.seconds.solve = watch.lap() - (report.seconds.curvature - statistics);
         let adapt = self.options.adaptation.filter(|a| (self.steps + 1).is_multiple_of(a.interval));
         let Some(state) = &mut self.state else { return Ok(report) };
         match proposal {
@@ -239,6 +255,7 @@ impl<T: Scalar, O: LayeredObjective<T>> Optimizer<T, O> for Kfac<T, O::Workspace
                 report.momentum = Some(T::of(step.momentum));
                 report.predicted_change = Some(T::of(predicted)).filter(|m| m.is_finite());
                 state.form_update(step);
+                report.step_norm = Some(T::of(norm(&state.update)));
                 let rejection = self.options.rejection;
                 let measure = adapt.is_some() || rejection == Rejection::EveryStep;
                 // d is spent: its memory keeps θ in case the step is taken back
@@ -272,6 +289,7 @@ impl<T: Scalar, O: LayeredObjective<T>> Optimizer<T, O> for Kfac<T, O::Workspace
         if let Some(average) = &mut self.average {
             average.update(theta);
         }
+        report.seconds.search = watch.lap();
         Ok(report)
     }
 }
@@ -301,8 +319,11 @@ impl<T: Scalar, W> Kfac<T, W> {
         objective.backward(ctx, theta, batch, &mut state.workspace, &mut state.gradient)?;
         finite_gradient(objective.layout(), &state.gradient)?;
         report.passes.backward += 1;
+        report.gradient_norm = Some(T::of(norm(&state.gradient)));
         if statistics_due {
+            let mut watch = Stopwatch::start();
             state.update_statistics(ctx, objective, theta, batch, &self.options, self.samples)?;
+            report.seconds.curvature += watch.lap();
             self.samples += 1;
             report.passes.backward += 1;
         }

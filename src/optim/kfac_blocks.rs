@@ -20,6 +20,7 @@ use crate::scalar::Scalar;
 /// assert!(Kfac::<f64, ()>::new(exact).is_err());
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum KfacBlocks {
     /// One block a layer: layers are independent.
     #[default]
@@ -52,6 +53,7 @@ impl KfacBlocks {
 
 /// A K-FAC preconditioner of either kind.
 #[derive(Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(bound = "T: Scalar"))]
 pub(super) enum EitherPreconditioner<T> {
     Diagonal(KfacPreconditioner<T>),
     Tridiagonal(TridiagonalPreconditioner<T>),
@@ -77,6 +79,15 @@ impl<T: Scalar> EitherPreconditioner<T> {
             None => KfacPreconditioner::new(layout, options)?,
         };
         Ok(Diagonal(preconditioner))
+    }
+
+    /// `Ok` for the preconditioner of n parameters, with a block for each layer.
+    #[cfg(feature = "serde")]
+    pub(super) fn check_restored(&self, n: usize) -> Result<()> {
+        match self {
+            Diagonal(p) => p.check_restored(n),
+            Tridiagonal(p) => p.check_restored(n),
+        }
     }
 
     pub(super) fn begin_update(&mut self) {

@@ -8,6 +8,7 @@ use crate::stats::Decay;
 
 /// How the length of a step is chosen.
 #[derive(Debug, Clone, Copy, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum StepRule {
     /// α, and μ if `momentum`, minimize the exact quadratic model of the batch (Eq 26, 27): one or two forward products
     /// a step, no learning rate. For batches that are large or growing: the model fits the batch, noise included.
@@ -29,6 +30,7 @@ pub enum StepRule {
 
 /// How γ, the square root of the preconditioner's damping, follows λ.
 #[derive(Debug, Clone, Copy, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum GammaRule {
     /// γ² = λ + η always.
     FollowLambda,
@@ -46,6 +48,7 @@ pub enum GammaRule {
 
 /// When the loss after a step is measured, and a step that raised it is taken back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum Rejection {
     /// At every step: one more forward pass each.
     EveryStep,
@@ -58,6 +61,7 @@ pub enum Rejection {
 
 /// The adaptation of λ by ρ.
 #[derive(Debug, Clone, Copy, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct DampingAdaptation {
     /// T₁: steps between verdicts.
     pub interval: u64,
@@ -73,6 +77,7 @@ pub struct DampingAdaptation {
 
 /// Everything that a [`Kfac`](super::Kfac) run depends on beside the problem.
 #[derive(Debug, Clone, Copy, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(bound = "T: Scalar"))]
 pub struct KfacOptions<T> {
     /// Initial λ.
     pub lambda: f64,
@@ -176,5 +181,12 @@ impl<T: Scalar> KfacOptions<T> {
             norm_constraint.map_or(Ok(()), |c| positive("norm_constraint", c))?;
         }
         Ok(())
+    }
+}
+
+#[cfg(feature = "serde")]
+impl<T: Scalar> crate::error::Restored for KfacOptions<T> {
+    fn check_restored(&self) -> Result<()> {
+        self.validate()
     }
 }

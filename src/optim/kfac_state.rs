@@ -9,13 +9,21 @@ use super::kfac_options::KfacOptions;
 use super::{LayerStructure, LayeredObjective, Passes, QuadraticModel, SubspaceStep, dot};
 use crate::backend::{Ctx, check};
 use crate::error::Result;
+#[cfg(feature = "serde")]
+use crate::error::check_len;
 use crate::mat::Mat;
 use crate::scalar::Scalar;
 
 /// What exists from the first step on.
 #[derive(Debug)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(bound(serialize = "T: Scalar", deserialize = "T: Scalar, W: Default"))
+)]
 pub(super) struct State<T, W> {
     pub(super) preconditioner: EitherPreconditioner<T>,
+    #[cfg_attr(feature = "serde", serde(skip))]
     pub(super) workspace: W,
     pub(super) gradient: Vec<T>,
     pub(super) direction: Vec<T>,
@@ -118,5 +126,15 @@ impl<T: Scalar, W> State<T, W> {
         for (u, &d) in self.update.iter_mut().zip(&self.direction) {
             *u = alpha * d + mu * *u;
         }
+    }
+}
+
+#[cfg(feature = "serde")]
+impl<T: Scalar, W> crate::error::Restored for State<T, W> {
+    fn check_restored(&self) -> Result<()> {
+        let n = self.update.len();
+        check_len("K-FAC: gradient", n, self.gradient.len())?;
+        check_len("K-FAC: direction", n, self.direction.len())?;
+        self.preconditioner.check_restored(n)
     }
 }

@@ -24,6 +24,7 @@ use crate::stats::{DiagonalMoments, EigenKroneckerMoments, KroneckerFactors, Spl
 
 /// The statistics of a layer.
 #[derive(Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(bound = "T: Scalar"))]
 pub(super) enum Statistics<T> {
     Kronecker(KroneckerFactors<T>),
     EigenKronecker(EigenKroneckerMoments<T>),
@@ -33,6 +34,7 @@ pub(super) enum Statistics<T> {
 
 /// The damped inverse of a layer.
 #[derive(Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(bound = "T: Scalar"))]
 enum Inverse<T> {
     Kronecker(KroneckerInverse<T>),
     EigenKronecker(EigenKroneckerInverse<T>),
@@ -42,6 +44,7 @@ enum Inverse<T> {
 
 /// A layer: statistics, and an inverse that survives some failures to renew it.
 #[derive(Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(bound = "T: Scalar"))]
 pub(super) struct LayerBlock<T> {
     pub(super) index: usize,
     pub(super) structure: LayerStructure,
@@ -52,6 +55,8 @@ pub(super) struct LayerBlock<T> {
     /// Updates of the statistics when the inverse was made.
     made_at: u64,
     failures: usize,
+    /// Told once, in the report of the refresh.
+    #[cfg_attr(feature = "serde", serde(skip))]
     pub(super) last_failure: Option<Error>,
 }
 

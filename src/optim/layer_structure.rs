@@ -22,6 +22,7 @@ use crate::stats::{DiagonalRule, InputSplit};
 
 /// The structure of one layer's block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum LayerStructure {
     /// The first of these within the [`FactorLimit`]: EigenKronecker (if `corrected`), Kronecker, ThreeFactor (if there is a
     /// `split`), and the factored diagonal otherwise.
@@ -56,6 +57,7 @@ impl Default for LayerStructure {
 
 /// The most that one layer may hold and a refresh of it may take.
 #[derive(Debug, Clone, Copy, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct FactorLimit {
     /// Bytes of statistics and inverse.
     pub bytes: f64,

@@ -25,6 +25,7 @@ pub enum ModelDamping {
 
 /// λ and the rule that moves it.
 #[derive(Debug, Clone, Copy, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct LevenbergMarquardt {
     lambda: f64,
     omega: f64,
@@ -73,6 +74,13 @@ impl LevenbergMarquardt {
     /// Raises λ once, after a rejected step.
     pub fn raise(&mut self) {
         self.update(f64::NAN);
+    }
+}
+
+#[cfg(feature = "serde")]
+impl crate::error::Restored for LevenbergMarquardt {
+    fn check_restored(&self) -> Result<()> {
+        Self::new(self.lambda, self.omega, self.min, self.max).map(|_| ())
     }
 }
 

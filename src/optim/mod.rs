@@ -10,8 +10,13 @@
 
 mod adam;
 mod averaging;
+#[cfg(feature = "serde")]
+pub mod checkpoint;
 pub mod costs;
+mod curvature_clip;
 mod curvature_objective;
+mod explain;
+mod growing_batch;
 mod hessian_free;
 mod kfac;
 mod kfac_blocks;
@@ -29,14 +34,18 @@ mod preconditioner;
 mod quadratic_model;
 mod report;
 mod residual;
+mod schedule;
 mod sgd;
 mod spring;
 mod spring_options;
 mod tridiagonal;
 
 pub use adam::Adam;
-pub use averaging::IterateAverage;
+pub use averaging::{IterateAverage, PolynomialAverage};
+pub use curvature_clip::CurvatureClip;
 pub use curvature_objective::{CurvatureMatrix, CurvatureObjective, SubsetObjective};
+pub use explain::Explanation;
+pub use growing_batch::GrowingBatch;
 pub use hessian_free::{
     HessianFree, HessianFreeOptions, InnerPreconditioner, KroneckerInner, KroneckerInnerOptions, MartensDiagonal,
     NoPreconditioner,
@@ -53,6 +62,7 @@ pub use preconditioner::{KfacPreconditioner, PreconditionerOptions, RefreshRepor
 pub use quadratic_model::{QuadraticModel, SubspaceStep};
 pub use report::{InnerReport, InnerStop, Passes, PhaseSeconds, StepReport};
 pub use residual::{Linearization, ResidualObjective};
+pub use schedule::{Decline, Schedule, rising_momentum};
 pub use sgd::{MomentumKind, Sgd};
 pub use spring::Spring;
 pub use spring_options::SpringOptions;

@@ -2,7 +2,7 @@
 //! also the layers, their captured activations and pseudo-gradients, and Gauss-Newton forms from forward products.
 
 use crate::backend::Ctx;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::factor::SymEigen;
 use crate::mat::{Mat, MatMut, MatRef};
 use crate::scalar::Scalar;
@@ -53,9 +53,31 @@ impl ParamBlock {
 
 /// The weight matrices of flat θ, one after the other.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(into = "Vec<(usize, usize)>", try_from = "Vec<(usize, usize)>")
+)]
 pub struct ParamLayout {
     blocks: Vec<ParamBlock>,
     len: usize,
+}
+
+impl From<ParamLayout> for Vec<(usize, usize)> {
+    /// The shapes.
+    fn from(layout: ParamLayout) -> Self {
+        layout.blocks.iter().map(|b| (b.rows, b.cols)).collect()
+    }
+}
+
+impl TryFrom<Vec<(usize, usize)>> for ParamLayout {
+    type Error = Error;
+
+    /// Blocks of these shapes, whose number of parameters must not overflow.
+    fn try_from(shapes: Vec<(usize, usize)>) -> Result<Self> {
+        let len = shapes.iter().try_fold(0usize, |n, &(rows, cols)| n.checked_add(rows.checked_mul(cols)?));
+        len.map(|_| Self::new(shapes)).ok_or_else(|| Error::invalid("layout", "the number of parameters overflows"))
+    }
 }
 
 impl ParamLayout {
@@ -125,6 +147,7 @@ pub trait Objective<T: Scalar> {
 
 /// How the second moments of output gradients are taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum FisherKind {
     /// KFLR: all output directions (the columns of a square root of the output Hessian), S = E[Σ_c g_c g_cᵀ] without
     /// sampling noise; one backward pass for each output.

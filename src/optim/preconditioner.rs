@@ -31,6 +31,7 @@ use crate::stats::{Decay, EigenKroneckerMoments, KroneckerFactors};
 
 /// Options of a [`KfacPreconditioner`].
 #[derive(Debug, Clone, Copy, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(bound = "T: Scalar"))]
 pub struct PreconditionerOptions<T> {
     /// ε of the moving averages (Eq 25).
     pub decay: Decay,
@@ -88,6 +89,7 @@ pub struct RefreshReport {
 /// # Ok::<(), pullback::Error>(())
 /// ```
 #[derive(Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(bound = "T: Scalar"))]
 pub struct KfacPreconditioner<T> {
     options: PreconditionerOptions<T>,
     layout: ParamLayout,
@@ -221,6 +223,19 @@ impl<T: Scalar> KfacPreconditioner<T> {
         check_shape("precondition_layer: V", (block.rows, block.cols), v.shape())?;
         check_shape("precondition_layer: U", (block.rows, block.cols), u.shape())?;
         self.layers[layer].precondition(ctx, v, u)
+    }
+
+    /// `Ok` with n parameters, a block for each layer, and blocks of the layers' orders.
+    #[cfg(feature = "serde")]
+    pub(super) fn check_restored(&self, n: usize) -> Result<()> {
+        check_len("K-FAC: parameters", n, self.layout.len())?;
+        check_len("K-FAC: layers", self.layout.blocks().len(), self.layers.len())?;
+        for (layer, block) in self.layers.iter().zip(self.layout.blocks()) {
+            layer.inverse().map_or(Ok(()), |inverse| {
+                check_len("K-FAC: block", block.len(), crate::curvature::DampedSolver::dim(inverse))
+            })?;
+        }
+        Ok(())
     }
 
     fn statistics(&mut self, layer: usize) -> Result<&mut Statistics<T>> {

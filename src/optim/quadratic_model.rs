@@ -13,6 +13,7 @@
 
 /// M on span{d, δ₀}: everything needed of an n-dimensional problem, in seven numbers and two weights.
 #[derive(Debug, Clone, Copy, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct QuadraticModel {
     /// VᵀGV, G the data term's Gauss-Newton matrix.
     pub gram: [[f64; 2]; 2],
@@ -28,6 +29,7 @@ pub struct QuadraticModel {
 
 /// The minimizer over the span.
 #[derive(Debug, Clone, Copy, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct SubspaceStep {
     /// α, the coefficient of d.
     pub alpha: f64,

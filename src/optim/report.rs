@@ -45,6 +45,7 @@ impl std::ops::AddAssign for Passes {
 
 /// Why an iteration inside a step ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum InnerStop {
     /// The reason of a Krylov method.
     Krylov(CgStop),
@@ -58,6 +59,7 @@ pub enum InnerStop {
 
 /// The iteration inside a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct InnerReport {
     /// How many iterations.
     pub iterations: usize,
@@ -69,6 +71,7 @@ pub struct InnerReport {
 ///
 /// Equal to every other, so that two reports of the same step are equal whatever the clock said.
 #[derive(Debug, Clone, Copy, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct PhaseSeconds {
     /// Loss and gradient.
     pub gradient: f64,
@@ -112,6 +115,7 @@ impl Stopwatch {
 
 /// One optimizer step. What does not apply to an optimizer is `None`.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(bound = "T: Scalar"))]
 pub struct StepReport<T> {
     /// h(θ) on the batch before the step.
     pub loss_before: T,

@@ -17,6 +17,7 @@ use crate::scalar::Scalar;
 
 /// How the velocity is used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum MomentumKind {
     /// Polyak's heavy ball.
     #[default]
@@ -27,6 +28,7 @@ pub enum MomentumKind {
 
 /// Gradient descent with momentum.
 #[derive(Debug, Clone)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(bound = "T: Scalar"))]
 pub struct Sgd<T> {
     learning_rate: T,
     momentum: T,

@@ -19,6 +19,7 @@
 //!             J. Guzmán-Cordero et al., Improving energy natural gradient descent through Woodbury, momentum, and
 //!             randomization, 2025, arXiv:2505.12149.
 
+use super::report::Stopwatch;
 use super::{Linearization, Optimizer, Passes, ResidualObjective, SpringOptions, StepReport, finite_loss};
 use crate::backend::sums::norm;
 use crate::backend::{Ctx, check};
@@ -47,7 +48,9 @@ use crate::scalar::Scalar;
 /// # Ok::<(), pullback::Error>(())
 /// ```
 #[derive(Debug, Clone)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(bound = "T: Scalar"))]
 pub struct Spring<T> {
+    #[cfg_attr(feature = "serde", serde(deserialize_with = "crate::error::restored"))]
     options: SpringOptions<T>,
     steps: u64,
     /// φ of the last step; empty before the first.
@@ -116,13 +119,17 @@ impl<T: Scalar, O: ResidualObjective<T> + ?Sized> Optimizer<T, O> for Spring<T> 
             refreshed: true,
             ..StepReport::default()
         };
+        let mut watch = Stopwatch::start();
         let direction = self.solve(ctx, objective, theta, batch, &mut report)?;
+        report.seconds.solve = watch.lap() - report.seconds.gradient;
         let alpha = self.bounded_rate(&direction);
         check::finite_slice("Spring: step size", &[T::of(alpha)])?;
         theta.iter_mut().zip(&direction).for_each(|(w, &d)| *w -= T::of(alpha) * d);
         self.direction = direction;
         self.steps += 1;
         report.alpha = Some(T::of(alpha));
+        report.step_norm = Some(T::of(alpha * norm(&self.direction)));
+        report.seconds.search = watch.lap();
         Ok(report)
     }
 }
@@ -138,7 +145,9 @@ impl<T: Scalar> Spring<T> {
         report: &mut StepReport<T>,
     ) -> Result<Vec<T>> {
         let eta = objective.l2();
+        let mut watch = Stopwatch::start();
         let Linearization { loss, jacobian, mut residual } = objective.linearize(ctx, theta, batch)?;
+        report.seconds.gradient = watch.lap();
         report.loss_before = finite_loss(ctx, objective, theta, batch, loss)?;
         check::finite_slice("residual", &residual)?;
         report.passes = Passes::GRADIENT;

@@ -17,6 +17,7 @@ use crate::scalar::Scalar;
 /// assert!(plain.check().is_ok());
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(bound = "T: Scalar"))]
 pub struct SpringOptions<T> {
     /// λ; finite and positive.
     pub lambda: f64,
@@ -60,5 +61,12 @@ impl<T: Scalar> SpringOptions<T> {
         }
         self.max_squared_norm.map_or(Ok(()), |limit| positive("largest squared norm", limit))?;
         self.solve.check()
+    }
+}
+
+#[cfg(feature = "serde")]
+impl<T: Scalar> crate::error::Restored for SpringOptions<T> {
+    fn check_restored(&self) -> Result<()> {
+        self.check()
     }
 }

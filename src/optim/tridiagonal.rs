@@ -26,6 +26,7 @@ use crate::stats::{CrossFactors, Decay, KroneckerFactors};
 
 /// Options of a [`TridiagonalPreconditioner`].
 #[derive(Debug, Clone, Copy, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(bound = "T: Scalar"))]
 pub struct TridiagonalOptions<T> {
     /// ε of the moving averages (Eq 25).
     pub decay: Decay,
@@ -60,6 +61,7 @@ pub struct TridiagonalOptions<T> {
 /// # Ok::<(), pullback::Error>(())
 /// ```
 #[derive(Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(bound = "T: Scalar"))]
 pub struct TridiagonalPreconditioner<T> {
     options: TridiagonalOptions<T>,
     layout: ParamLayout,
@@ -84,6 +86,16 @@ impl<T: Scalar> TridiagonalPreconditioner<T> {
     /// Number of parameters.
     pub(super) fn len(&self) -> usize {
         self.layout.len()
+    }
+
+    /// `Ok` with n parameters and the factors of each layer.
+    #[cfg(feature = "serde")]
+    pub(super) fn check_restored(&self, n: usize) -> Result<()> {
+        let layers = self.layout.blocks().len();
+        check_len("K-FAC: parameters", n, self.layout.len())?;
+        check_len("K-FAC: layers", layers, self.factors.len())?;
+        check_len("K-FAC: neighbours", layers.saturating_sub(1), self.cross.len())?;
+        self.inverse.as_ref().map_or(Ok(()), |inverse| check_len("K-FAC: inverse", n, inverse.shape().0))
     }
 
     /// Begins an update of all statistics: what is added until the next call is one batch.

@@ -30,6 +30,7 @@ use crate::scalar::Scalar;
 /// # Ok::<(), pullback::Error>(())
 /// ```
 #[derive(Debug, Clone)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(bound = "T: Scalar"))]
 pub struct CrossFactors<T> {
     a: Moment<T>,
     s: Moment<T>,
@@ -37,6 +38,7 @@ pub struct CrossFactors<T> {
 }
 
 #[derive(Debug, Clone)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(bound = "T: Scalar"))]
 struct Moment<T> {
     moment: Mat<T>,
     /// ε_k still to be applied by the first addition of the current update.

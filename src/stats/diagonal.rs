@@ -21,6 +21,7 @@ use crate::scalar::Scalar;
 
 /// Which diagonal is gathered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum DiagonalRule {
     /// The diagonal of A ⊗ S, a product of means, from what every objective sends.
     #[default]
@@ -42,6 +43,7 @@ pub enum DiagonalRule {
 /// # Ok::<(), pullback::Error>(())
 /// ```
 #[derive(Debug, Clone)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(bound = "T: Scalar"))]
 pub struct DiagonalMoments<T> {
     rule: DiagonalRule,
     average: MovingAverage,
@@ -52,6 +54,7 @@ pub struct DiagonalMoments<T> {
 }
 
 #[derive(Debug, Clone)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(bound = "T: Scalar"))]
 struct Part<T> {
     moment: Mat<T>,
     pending: Option<f64>,

@@ -49,6 +49,7 @@ use crate::scalar::Scalar;
 /// # Ok::<(), pullback::Error>(())
 /// ```
 #[derive(Debug, Clone)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(bound = "T: Scalar"))]
 pub struct EigenKroneckerMoments<T> {
     factors: KroneckerFactors<T>,
     basis: Option<KroneckerEigen<T>>,

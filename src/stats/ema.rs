@@ -10,7 +10,21 @@ use crate::error::{Error, Result};
 
 /// ε of an exponential moving average: 0 <= ε < 1.
 #[derive(Debug, Clone, Copy, PartialEq, PartialOrd)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(into = "f64", try_from = "f64"))]
 pub struct Decay(f64);
+
+impl From<Decay> for f64 {
+    fn from(decay: Decay) -> f64 {
+        decay.0
+    }
+}
+
+impl TryFrom<f64> for Decay {
+    type Error = Error;
+    fn try_from(epsilon: f64) -> Result<Self> {
+        Self::new(epsilon)
+    }
+}
 
 impl Decay {
     /// 0.95, the chapter's default: an average over about the last 20 batches.
@@ -48,6 +62,7 @@ impl Default for Decay {
 /// # Ok::<(), pullback::Error>(())
 /// ```
 #[derive(Debug, Clone, Copy)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct MovingAverage {
     decay: Decay,
     updates: u64,

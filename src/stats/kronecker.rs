@@ -33,6 +33,7 @@ use crate::scalar::Scalar;
 /// # Ok::<(), pullback::Error>(())
 /// ```
 #[derive(Debug, Clone)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(bound = "T: Scalar"))]
 pub struct KroneckerFactors<T> {
     a: Factor<T>,
     s: Factor<T>,
@@ -41,6 +42,7 @@ pub struct KroneckerFactors<T> {
 
 /// A moving average of one second moment.
 #[derive(Debug, Clone)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(bound = "T: Scalar"))]
 pub(super) struct Factor<T> {
     /// Lower triangle valid.
     pub(super) moment: Mat<T>,

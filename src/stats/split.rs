@@ -29,6 +29,7 @@ use crate::scalar::Scalar;
 
 /// How the inputs of a layer form a matrix: input `o * inner + i` is its entry (i, o).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct InputSplit {
     /// Range of the slow index: channels in a channel-by-channel layout.
     pub outer: usize,
@@ -66,6 +67,7 @@ impl InputSplit {
 /// # Ok::<(), pullback::Error>(())
 /// ```
 #[derive(Debug, Clone)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(bound = "T: Scalar"))]
 pub struct SplitFactors<T> {
     split: InputSplit,
     outer: Factor<T>,

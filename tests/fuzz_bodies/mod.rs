@@ -3,6 +3,7 @@
 #![allow(dead_code)] // each target uses one body
 
 pub mod block_trees;
+pub mod checkpoint;
 #[cfg(feature = "nn")]
 pub mod command_line;
 #[cfg(feature = "nn")]
@@ -27,6 +28,7 @@ pub fn all() -> Vec<(&'static str, Body)> {
         ("pcg", pcg::run),
         ("block_trees", block_trees::run),
         ("statistics", statistics::run),
+        ("checkpoint", checkpoint::run),
         #[cfg(feature = "nn")]
         ("idx", idx::run),
         #[cfg(feature = "nn")]

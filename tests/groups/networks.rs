@@ -2,6 +2,8 @@
 
 #![allow(clippy::duplicate_mod)] // each file brings its own helpers
 
+#[path = "../checkpoint.rs"]
+mod checkpoint;
 #[path = "../data_readers.rs"]
 mod data_readers;
 #[path = "../diagonal_moments.rs"]
@@ -10,6 +12,8 @@ mod diagonal_moments;
 mod eigen_kronecker_moments;
 #[path = "../estimators_fisher.rs"]
 mod estimators_fisher;
+#[path = "../explain.rs"]
+mod explain;
 #[path = "../first_order.rs"]
 mod first_order;
 #[path = "../hessian_free.rs"]
@@ -48,6 +52,8 @@ mod nn_losses;
 mod nn_products;
 #[path = "../quadratic_model.rs"]
 mod quadratic_model;
+#[path = "../schedules.rs"]
+mod schedules;
 #[path = "../spring.rs"]
 mod spring;
 #[path = "../statistics.rs"]

@@ -22,6 +22,7 @@ use crate::scalar::Scalar;
 
 /// Which system is solved.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum SampleSpacePath {
     /// The cheapest of the others by predicted flops.
     #[default]
@@ -53,6 +54,7 @@ pub enum DirectPath {
 /// assert_eq!(options.solves, 1);
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(bound = "T: Scalar"))]
 pub struct SampleSpaceOptions<T> {
     /// The path, or the choice by cost.
     pub path: SampleSpacePath,

@@ -8,6 +8,7 @@ use crate::random::Draws;
 
 /// What happens to the n mod b cases at the end of an epoch which do not fill a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum Partial {
     /// They are left out of this epoch: every batch has the full size. The next order brings others to the end.
     #[default]
@@ -27,6 +28,7 @@ pub enum Partial {
 /// # Ok::<(), pullback::Error>(())
 /// ```
 #[derive(Debug, Clone)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(into = "Place", try_from = "Place"))]
 pub struct Minibatches {
     order: Vec<usize>,
     batch: usize,
@@ -35,6 +37,47 @@ pub struct Minibatches {
     epoch: u64,
     position: usize,
 }
+
+/// Where a sequence has come to: its orders follow from (seed, epoch) and need not be stored.
+#[cfg(feature = "serde")]
+#[derive(serde::Serialize, serde::Deserialize)]
+struct Place {
+    cases: usize,
+    batch: usize,
+    seed: u64,
+    partial: Partial,
+    epoch: u64,
+    position: usize,
+}
+
+#[cfg(feature = "serde")]
+impl From<Minibatches> for Place {
+    fn from(m: Minibatches) -> Self {
+        let Minibatches { order, batch, seed, partial, epoch, position } = m;
+        Self { cases: order.len(), batch, seed, partial, epoch, position }
+    }
+}
+
+#[cfg(feature = "serde")]
+impl TryFrom<Place> for Minibatches {
+    type Error = Error;
+    fn try_from(Place { cases, batch, seed, partial, epoch, position }: Place) -> Result<Self> {
+        if position > cases {
+            return Err(Error::invalid("position", format!("{position} is beyond the {cases} cases of an epoch")));
+        }
+        if cases > MOST_RESTORED {
+            return Err(Error::invalid("cases", format!("{cases} cannot be the number of cases of a data set")));
+        }
+        let mut new = Self::new(cases, batch, seed, partial)?;
+        (new.epoch, new.position) = (epoch, position);
+        new.reorder();
+        Ok(new)
+    }
+}
+
+/// More cases than a data set can have; a number beyond is no reason to ask for its memory.
+#[cfg(feature = "serde")]
+const MOST_RESTORED: usize = 1 << 28;
 
 impl Minibatches {
     /// Batches of `batch` of the cases 0..n.

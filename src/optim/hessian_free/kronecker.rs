@@ -22,6 +22,7 @@ use crate::stats::Decay;
 
 /// How a [`KroneckerInner`] is made.
 #[derive(Debug, Clone, Copy, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(bound = "T: Scalar"))]
 pub struct KroneckerInnerOptions<T> {
     /// Block-diagonal or block-tridiagonal.
     pub blocks: KfacBlocks,
@@ -72,11 +73,13 @@ impl<T: Scalar> Default for KroneckerInnerOptions<T> {
 /// assert!(KroneckerInner::<f64, ()>::new(exact).is_err());
 /// ```
 #[derive(Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(bound = "T: Scalar"))]
 pub struct KroneckerInner<T, W> {
     options: KroneckerInnerOptions<T>,
     steps: u64,
     samples: u64,
     preconditioner: Option<EitherPreconditioner<T>>,
+    #[cfg_attr(feature = "serde", serde(skip))]
     workspace: Option<W>,
 }
 

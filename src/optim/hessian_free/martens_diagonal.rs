@@ -49,7 +49,7 @@ impl<T: Scalar> Preconditioner<T> for Entries<T> {}
 /// assert!(MartensDiagonal::<f64>::new(-1.0).is_err());
 /// ```
 #[derive(Debug, Clone)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(bound = "T: Scalar"))]
 pub struct MartensDiagonal<T> {
     exponent: f64,
     #[cfg_attr(feature = "serde", serde(skip))]

@@ -14,7 +14,7 @@ use crate::scalar::Scalar;
 /// assert_eq!((options.lambda, options.cg_iterations, options.warm_start), (45.0, 250, Some(0.95)));
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(bound = "T: Scalar"))]
 pub struct HessianFreeOptions<T> {
     /// Initial λ.
     pub lambda: f64,

@@ -58,7 +58,11 @@ use crate::scalar::Scalar;
 /// # Ok::<(), pullback::Error>(())
 /// ```
 #[derive(Debug, Clone)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(bound(serialize = "T: Scalar, P: serde::Serialize", deserialize = "T: Scalar, P: serde::Deserialize<'de>"))
+)]
 pub struct HessianFree<T, P> {
     options: HessianFreeOptions<T>,
     lambda: f64,

@@ -27,6 +27,7 @@ pub struct SearchStart {
 
 /// Why a search ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum SearchStop {
     /// α meets the conditions.
     Accepted,
@@ -40,6 +41,7 @@ pub enum SearchStop {
 
 /// What a search found.
 #[derive(Debug, Clone, Copy, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct SearchReport {
     /// The step size; 0 where the search found nothing better than the start.
     pub alpha: f64,

@@ -1,0 +1,7 @@
+//! `cargo +nightly fuzz run checkpoint`: see tests/fuzz_bodies/checkpoint.rs.
+#![no_main]
+
+#[path = "../../tests/fuzz_bodies/mod.rs"]
+mod fuzz_bodies;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| fuzz_bodies::checkpoint::run(data));
