@@ -5,6 +5,8 @@
 #[path = "common/for_both.rs"]
 #[macro_use]
 mod for_both;
+#[path = "common/resumed.rs"]
+mod resumed;
 
 use pullback::factor::Cholesky;
 use pullback::krylov::KeepIterates;
@@ -15,6 +17,7 @@ use pullback::optim::{
 use pullback::testing::optimizer::{Goal, check};
 use pullback::testing::{Fault, LeastSquares, Regression, Setup, contexts, gallery, tolerance};
 use pullback::{Ctx, Error, LinearOperator, Mat, MatMut, Scalar};
+use resumed::resumes_bitwise;
 
 const D: (usize, usize) = (3, 7);
 
@@ -196,20 +199,8 @@ fn curvature_goes_round_the_parts_of_the_batch<T: Scalar>() {
 
 fn a_run_is_resumed_to_the_same_bits<T: Scalar>() {
     let (h, batch, start) = problem::<T>(0.01, 40);
-    let ctx = Ctx::reference();
     let options = HessianFreeOptions { cg_iterations: 4, curvature_cases: Some(10), ..HessianFreeOptions::default() };
-    let (mut whole, mut theta) = (hf(options), start);
-    for _ in 0..3 {
-        whole.step(&ctx, &h, &mut theta, &batch).unwrap();
-    }
-    let saved = serde_json::to_string(&whole).unwrap();
-    let (mut resumed, mut other): (HessianFree<T, NoPreconditioner>, _) =
-        (serde_json::from_str(&saved).unwrap(), theta.clone());
-    for _ in 0..4 {
-        let a = whole.step(&ctx, &h, &mut theta, &batch).unwrap();
-        let b = resumed.step(&ctx, &h, &mut other, &batch).unwrap();
-        assert_eq!((a, &theta), (b, &other));
-    }
+    resumes_bitwise("hessian-free", || hf(options), &h, &start, std::slice::from_ref(&batch), 3);
 }
 
 fn it_is_an_optimizer<T: Scalar>() {

@@ -6,6 +6,8 @@
 #[path = "common/for_both.rs"]
 #[macro_use]
 mod for_both;
+#[path = "common/resumed.rs"]
+mod resumed;
 
 use pullback::curvature::KroneckerDamping;
 use pullback::krylov::{CgOptions, StallRule, pcg};
@@ -21,6 +23,7 @@ use pullback::stats::Decay;
 use pullback::testing::optimizer::{Goal, check};
 use pullback::testing::{LeastSquares, Regression, Setup, gallery, tolerance};
 use pullback::{Ctx, Damping, Error, LinearOperator, Mat, MatMut, MatRef, Preconditioner, Scalar};
+use resumed::resumes_bitwise;
 
 fn kronecker<T: Scalar, W>(blocks: KfacBlocks, structure: LayerStructure) -> KroneckerInner<T, W> {
     let options = KroneckerInnerOptions { blocks, structure, fisher: FisherKind::Exact, ..Default::default() };
@@ -172,7 +175,7 @@ fn with_every_preconditioner_it_is_an_optimizer<T: Scalar>() {
 /// Statistics every second step and inverses every fourth: both must be saved.
 fn statistics_and_inverses_are_resumed_to_the_same_bits<T: Scalar>() {
     let (net, batch, start) = digits_net::<T>(40);
-    let (ctx, options) = (Ctx::default(), HessianFreeOptions { lambda: 1.0, cg_iterations: 3, ..Default::default() });
+    let options = HessianFreeOptions { lambda: 1.0, cg_iterations: 3, ..HessianFreeOptions::default() };
     for (name, blocks, structure) in KINDS {
         let inner = KroneckerInnerOptions {
             blocks,
@@ -181,19 +184,8 @@ fn statistics_and_inverses_are_resumed_to_the_same_bits<T: Scalar>() {
             refresh_interval: 4,
             ..KroneckerInnerOptions::default()
         };
-        let inner = KroneckerInner::<T, Workspace<T>>::new(inner).unwrap();
-        let (mut whole, mut theta) = (HessianFree::new(options, inner).unwrap(), start.clone());
-        for _ in 0..4 {
-            whole.step(&ctx, &net, &mut theta, &batch).unwrap();
-        }
-        let saved = serde_json::to_string(&whole).unwrap();
-        let mut resumed: HessianFree<T, KroneckerInner<T, Workspace<T>>> = serde_json::from_str(&saved).unwrap();
-        let mut other = theta.clone();
-        for step in 0..3 {
-            let a = whole.step(&ctx, &net, &mut theta, &batch).unwrap();
-            let b = resumed.step(&ctx, &net, &mut other, &batch).unwrap();
-            assert!(a == b && theta == other, "{name}, step {step}");
-        }
+        let make = || HessianFree::new(options, KroneckerInner::<T, Workspace<T>>::new(inner).unwrap()).unwrap();
+        resumes_bitwise(name, make, &net, &start, std::slice::from_ref(&batch), 4);
     }
 }
 
