@@ -177,8 +177,8 @@ impl<T: Scalar, P> HessianFree<T, P> {
             b_matrix.apply(ctx, MatRef::from_column(vectors[j]), MatMut::from_column(&mut image))?;
             *passes += CurvatureMatrix::GaussNewton.passes(1);
             model.slope[j] = dot(gradient, vectors[j]);
-            for i in 0..=j {
-                model.gram[i][j] = dot(vectors[i], &image);
+            for (i, v) in vectors.iter().enumerate().take(j + 1) {
+                model.gram[i][j] = dot(v, &image);
                 model.gram[j][i] = model.gram[i][j];
             }
         }
