@@ -70,6 +70,10 @@ mod list {
         Estimate, DiagonalEstimate,
     );
     send_and_sync!(
+        HESSIAN_FREE: HessianFree<T, NoPreconditioner>, HessianFreeOptions<T>, NoPreconditioner, MartensDiagonal<T>,
+        KroneckerInner<T, ()>, KroneckerInnerOptions<T>,
+    );
+    send_and_sync!(
         KRONECKER: KroneckerProduct<T>, KroneckerEigen<T>, KroneckerMetric<T>, PairSign, KroneckerPairInverse<T>,
         KroneckerPairRoot<'static, T>,
     );
@@ -162,7 +166,7 @@ mod list {
         // the two native backends are declared whatever features are on
         let below = [BASE, BACKEND, FACTOR, LINOP, KRYLOV, KRONECKER, "Faer", "Blas"];
         let curvature = [CURVATURE, STRUCTURES, SAMPLE_SPACE, SWEEPS, METRICS, PRECONDITIONERS];
-        below.into_iter().chain(curvature).chain([PROXIMAL, STATS, OPTIM, DESCENT, TESTING]).chain(nn::ALL).collect()
+        below.into_iter().chain(curvature).chain([PROXIMAL, STATS, OPTIM, DESCENT, HESSIAN_FREE, TESTING]).chain(nn::ALL).collect()
     }
 }
 

@@ -20,6 +20,10 @@ mod estimators_fisher;
 mod explain;
 #[path = "../first_order.rs"]
 mod first_order;
+#[path = "../hessian_free.rs"]
+mod hessian_free;
+#[path = "../hessian_free_preconditioners.rs"]
+mod hessian_free_preconditioners;
 #[path = "../invariance.rs"]
 mod invariance;
 #[path = "../kfac.rs"]
