@@ -28,6 +28,10 @@ mod kfra;
 mod layer_structure;
 #[path = "../layer_structure_kfac.rs"]
 mod layer_structure_kfac;
+#[path = "../more_garbow_hillstrom.rs"]
+mod more_garbow_hillstrom;
+#[path = "../nist.rs"]
+mod nist;
 #[path = "../nn_activations.rs"]
 mod nn_activations;
 #[path = "../nn_capture.rs"]
@@ -42,6 +46,8 @@ mod nn_kernel;
 mod nn_losses;
 #[path = "../nn_products.rs"]
 mod nn_products;
+#[path = "../problems.rs"]
+mod problems;
 #[path = "../quadratic_model.rs"]
 mod quadratic_model;
 #[path = "../spring.rs"]
