@@ -5,6 +5,7 @@
 //! | [`Sgd`] | gradient with heavy-ball or Nesterov momentum | one n-vector |
 //! | [`Adam`] | diagonal preconditioner from squared gradients | two n-vectors |
 //! | [`Kfac`] | K-FAC preconditioner, step and momentum from the exact quadratic model | one n-vector, factors |
+//! | [`Marquardt`] | Levenberg-Marquardt by QR of the Jacobian, in Marquardt's metric | one n-vector |
 //! | [`Spring`] | damped Gauss-Newton through the kernel J Jᵀ, around a decayed last direction | one n-vector |
 
 mod adam;
@@ -21,6 +22,7 @@ mod levenberg_marquardt;
 mod line;
 pub mod line_search;
 mod local_model;
+mod marquardt;
 mod objective;
 mod preconditioner;
 mod quadratic_model;
@@ -41,6 +43,7 @@ pub use layer_structure::{FactorCost, FactorLimit, LayerStructure};
 pub use levenberg_marquardt::{LevenbergMarquardt, ModelDamping};
 pub use line::{Line, LineFunction};
 pub use local_model::{LocalModel, ModelSource};
+pub use marquardt::{Marquardt, MarquardtOptions};
 pub use objective::{CaptureSink, FisherKind, LayeredObjective, Objective, ParamBlock, ParamLayout};
 pub use preconditioner::{KfacPreconditioner, PreconditionerOptions, RefreshReport};
 pub use quadratic_model::{QuadraticModel, SubspaceStep};

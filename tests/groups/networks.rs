@@ -32,6 +32,8 @@ mod layer_structure_kfac;
 mod more_garbow_hillstrom;
 #[path = "../nist.rs"]
 mod nist;
+#[path = "../nist_bar.rs"]
+mod nist_bar;
 #[path = "../nn_activations.rs"]
 mod nn_activations;
 #[path = "../nn_capture.rs"]
