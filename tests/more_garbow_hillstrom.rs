@@ -54,7 +54,11 @@ fn starts_have_the_values_that_a_hand_finds() {
     ];
     for (problem, expected) in table {
         let f = squares(problem, &problem.start());
-        assert!((f - expected).abs() <= tolerance::<f64>(30, 1.0) * expected, "{}: {f}, not {expected}", problem.name());
+        assert!(
+            (f - expected).abs() <= tolerance::<f64>(30, 1.0) * expected,
+            "{}: {f}, not {expected}",
+            problem.name()
+        );
     }
 }
 

@@ -50,7 +50,8 @@ fn the_certified_values_are_minima_with_the_certified_sums() {
         let moved = rounding_of_residuals(j, &c);
         // at a minimum a change of c changes the sum to second order only; the first order is tested below
         let room = moved.iter().map(|d| d * d).sum::<f64>() + 2.0 * CERTIFIED * sum;
-        let gradient: Vec<f64> = (0..c.len()).map(|k| j.as_ref().col(k).iter().zip(r).map(|(j, r)| j * r).sum()).collect();
+        let gradient: Vec<f64> =
+            (0..c.len()).map(|k| j.as_ref().col(k).iter().zip(r).map(|(j, r)| j * r).sum()).collect();
         let first_order: f64 = gradient.iter().zip(&c).map(|(g, c)| 2.0 * (g * c).abs() * CERTIFIED).sum();
         let error = (2.0 * line.loss - sum).abs();
         assert!(error <= room + first_order, "{name}: sum {:e}, certified {sum:e}", 2.0 * line.loss);

@@ -5,9 +5,7 @@ mod differences;
 
 use differences::derivatives_hold;
 use pullback::optim::{MomentumKind, Objective, Optimizer, Passes, ResidualObjective, Sgd, StepReport};
-use pullback::testing::problems::{
-    Formula, Jet, Limits, MoreGarbowHillstrom, Number, Stop, SumOfSquares, minimize,
-};
+use pullback::testing::problems::{Formula, Jet, Limits, MoreGarbowHillstrom, Number, Stop, SumOfSquares, minimize};
 use pullback::testing::tolerance;
 use pullback::{Ctx, Error, Result};
 
@@ -141,14 +139,7 @@ impl Formula for Parabola {
 fn a_run_ends_where_its_limits_say() {
     let run = |script: &[Option<f64>], limits: Limits| {
         let mut optimizer = Scripted(script.to_vec().into_iter());
-        let outcome = minimize(
-            &Ctx::reference(),
-            &mut optimizer,
-            &SumOfSquares::new(Parabola),
-            &(),
-            &[8.0],
-            limits,
-        );
+        let outcome = minimize(&Ctx::reference(), &mut optimizer, &SumOfSquares::new(Parabola), &(), &[8.0], limits);
         outcome.unwrap()
     };
     let short = Limits { steps: 50, passes: u64::MAX, idle: 5, target: None };

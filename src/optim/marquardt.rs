@@ -68,7 +68,10 @@ impl Default for MarquardtOptions {
 /// ```
 #[derive(Debug, Clone, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
-#[cfg_attr(feature = "serde", serde(bound(serialize = "T: serde::Serialize", deserialize = "T: serde::Deserialize<'de>")))]
+#[cfg_attr(
+    feature = "serde",
+    serde(bound(serialize = "T: serde::Serialize", deserialize = "T: serde::Deserialize<'de>"))
+)]
 pub struct Marquardt<T> {
     options: MarquardtOptions,
     lambda: f64,
@@ -95,8 +98,20 @@ impl<T: Scalar> Model<'_, T> {
         let (root_eta, root_lambda) = (T::of(self.eta.sqrt()), T::of(lambda.sqrt()));
         let stacked = Mat::from_fn(n + regular + p, p, |i, j| match i {
             _ if i < n => self.jacobian[(i, j)] / self.scales[j],
-            _ if i - n < regular => if i - n == j { root_eta / self.scales[j] } else { T::ZERO },
-            _ => if i - n - regular == j { root_lambda } else { T::ZERO },
+            _ if i - n < regular => {
+                if i - n == j {
+                    root_eta / self.scales[j]
+                } else {
+                    T::ZERO
+                }
+            }
+            _ => {
+                if i - n - regular == j {
+                    root_lambda
+                } else {
+                    T::ZERO
+                }
+            }
         });
         let mut right = vec![T::ZERO; n + regular + p];
         right[..n].iter_mut().zip(self.residual).for_each(|(b, &r)| *b = -r);

@@ -152,7 +152,7 @@ impl Regression {
         }
         let digits = |(p, b): (&Parameter, &f64)| {
             let error = ((b - p.certified) / p.certified).abs();
-            if error.is_nan() { 0.0 } else { (-error.log10()).clamp(0.0, CERTIFIED_DIGITS) }
+            if error.is_nan() { 0.0 } else { (-error.log10()).clamp(0.0, CERTIFIED_DIGITS) + 0.0 }
         };
         self.parameters.iter().zip(b).map(digits).fold(CERTIFIED_DIGITS, f64::min)
     }
