@@ -41,6 +41,7 @@ mod list {
     use pullback::stats::{layout::Order, *};
     use pullback::testing::gallery::{Named, Random, Sign};
     use pullback::testing::krylov::{Domain, Outcome};
+    use pullback::testing::problems::{self, nist};
     use pullback::testing::{lapack::*, optimizer::Goal, strategies::Drawn, *};
     use pullback::*;
 
@@ -116,11 +117,16 @@ mod list {
         ModelDamping, LevenbergMarquardt, IterateAverage<T>, StepReport<T>, Passes, ParamBlock, ParamLayout, FisherKind,
         LayerShape, KfacCosts, DampingCosts, KfacBlocks, TridiagonalOptions<T>, TridiagonalPreconditioner<T>,
         LayerStructure, FactorLimit, FactorCost, Spring<T>, SpringOptions<T>, Linearization<T, DenseJacobian<T>>,
+        Marquardt<T>, MarquardtOptions,
     );
     send_and_sync!(
         TESTING: PoType, PoMatrix<T>, SepType, SepMatrix<T>, Form, Spectrum, Magnitude, Measured, Random, Named, Sign,
         Domain, Outcome, Goal, Drawn<T>, Padded<T>, Fault<T>, Regression<T>, LeastSquares<T>, Measure, Law, Report,
         Recorder, Claim<'static, T>, Setup<T>,
+    );
+    send_and_sync!(
+        PROBLEMS: problems::Jet, problems::SumOfSquares, problems::MoreGarbowHillstrom, problems::Limits,
+        problems::Outcome, problems::Stop, nist::Model, nist::Difficulty, nist::Parameter, nist::Regression,
     );
     #[cfg(feature = "nn")]
     mod nn {
@@ -148,7 +154,7 @@ mod list {
         // the two native backends are declared whatever features are on
         let below = [BASE, BACKEND, FACTOR, LINOP, KRYLOV, KRONECKER, "Faer", "Blas"];
         let curvature = [CURVATURE, STRUCTURES, SAMPLE_SPACE, SWEEPS, METRICS, PRECONDITIONERS];
-        below.into_iter().chain(curvature).chain([STATS, OPTIM, TESTING]).chain(nn::ALL).collect()
+        below.into_iter().chain(curvature).chain([STATS, OPTIM, TESTING, PROBLEMS]).chain(nn::ALL).collect()
     }
 }
 

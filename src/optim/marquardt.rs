@@ -5,6 +5,7 @@
 //!   = the least-squares solution of  [J; √η I; √λ D] δ = -[r; √η θ; 0]      by QR, with columns scaled by D⁻¹
 //! ρ = (h(θ) - h(θ + δ)) / (½‖J δ‖² + η/2 ‖δ‖² + λ‖D δ‖²)    the denominator is what the model without λ falls by
 //! ρ > 10⁻⁴: accept, λ ← λ max(1/3, 1 - (2ρ - 1)³), ν ← 2;    else λ ← ν λ, ν ← 2ν, and another trial
+//! ‖D δ‖ > 10 ‖D θ‖: refused unseen
 //! ```
 //! JᵀJ is never formed, so half of the digits are not lost; D makes the iteration the same in whatever units each
 //! parameter is measured (Marquardt's metric, with Moré's memory).
@@ -24,7 +25,7 @@ use crate::backend::sums::norm;
 use crate::backend::{Ctx, check};
 use crate::error::{Error, Result, check_len};
 use crate::factor::ThinQr;
-use crate::linop::{LinearOperator, TransposeOperator};
+use crate::linop::LinearOperator;
 use crate::mat::{Mat, Op};
 use crate::scalar::Scalar;
 
@@ -38,14 +39,17 @@ pub struct MarquardtOptions {
     pub lambda_min: f64,
     /// See `lambda_min`.
     pub lambda_max: f64,
+    /// A trial with ‖D δ‖ above this multiple of ‖D θ‖ is refused unseen, unless θ = 0: from far away the first steps of
+    /// a small λ may leap to where the model is flat.
+    pub longest: f64,
     /// Trials of a step before it is given up, rejected.
     pub trials: usize,
 }
 
-/// λ = 10⁻³ within [10⁻¹⁵, 10¹⁵], 16 trials.
+/// λ = 10⁻³ within [10⁻¹⁵, 10¹⁵], steps up to ten times θ, 16 trials.
 impl Default for MarquardtOptions {
     fn default() -> Self {
-        Self { lambda: 1e-3, lambda_min: 1e-15, lambda_max: 1e15, trials: 16 }
+        Self { lambda: 1e-3, lambda_min: 1e-15, lambda_max: 1e15, longest: 10.0, trials: 16 }
     }
 }
 
@@ -138,12 +142,15 @@ impl<T: Scalar> Model<'_, T> {
 
 impl<T: Scalar> Marquardt<T> {
     /// # Errors
-    /// [`Error::InvalidParameter`] unless 0 < lambda_min <= lambda <= lambda_max and there is a trial.
+    /// [`Error::InvalidParameter`] unless 0 < lambda_min <= lambda <= lambda_max, longest > 0, and there is a trial.
     pub fn new(options: MarquardtOptions) -> Result<Self> {
-        let MarquardtOptions { lambda, lambda_min, lambda_max, trials } = options;
+        let MarquardtOptions { lambda, lambda_min, lambda_max, longest, trials } = options;
         if !(lambda_min > 0.0 && lambda_min <= lambda && lambda <= lambda_max && lambda_max.is_finite()) {
             let what = format!("{lambda} must be within [{lambda_min}, {lambda_max}], both positive");
             return Err(Error::invalid("lambda", what));
+        }
+        if !(longest > 0.0) {
+            return Err(Error::invalid("longest", format!("{longest} must be positive")));
         }
         if trials == 0 {
             return Err(Error::invalid("trials", "a step needs at least one"));
@@ -187,6 +194,24 @@ impl<T: Scalar> Marquardt<T> {
     }
 }
 
+/// What was tried: the parameters, and the terms by which they are judged.
+struct Trial<T> {
+    moved: Vec<T>,
+    step_norm: f64,
+    scaled_norm: f64,
+    fall: f64,
+}
+
+impl<T: Scalar> Model<'_, T> {
+    fn trial(&self, ctx: &Ctx<T>, lambda: f64) -> Result<Trial<T>> {
+        let scaled = self.scaled_step(ctx, lambda)?;
+        let step: Vec<T> = scaled.iter().zip(self.scales).map(|(&d, &s)| d / s).collect();
+        let fall = self.fall(ctx, &step, &scaled, lambda)?;
+        let moved = self.theta.iter().zip(&step).map(|(&w, &d)| w + d).collect();
+        Ok(Trial { moved, step_norm: norm(&step), scaled_norm: norm(&scaled), fall })
+    }
+}
+
 impl<T: Scalar, O: ResidualObjective<T> + ?Sized> Optimizer<T, O> for Marquardt<T> {
     fn step(&mut self, ctx: &Ctx<T>, objective: &O, theta: &mut [T], batch: &O::Batch) -> Result<StepReport<T>> {
         const ENOUGH: f64 = 1e-4;
@@ -197,55 +222,70 @@ impl<T: Scalar, O: ResidualObjective<T> + ?Sized> Optimizer<T, O> for Marquardt<
         let mut watch = Stopwatch::start();
         let mut report = StepReport { passes: Passes::GRADIENT, rejected: true, ..StepReport::default() };
         let eta = objective.l2().f64();
-        let (jacobian, residual, gradient) = {
-            let Linearization { loss, jacobian, residual } = objective.linearize(ctx, theta, batch)?;
-            report.loss_before = finite_loss(ctx, objective, theta, batch, loss)?;
-            check::finite_slice("residual", &residual)?;
-            let dense = jacobian.to_dense(ctx)?;
-            check::finite("Jacobian", dense.as_ref())?;
-            let mut gradient = vec![T::ZERO; theta.len()];
-            let r = crate::mat::MatRef::from_column(&residual);
-            jacobian.apply_transpose(ctx, r, crate::mat::MatMut::from_column(&mut gradient))?;
-            gradient.iter_mut().zip(theta.iter()).for_each(|(g, &w)| *g += T::of(eta) * w);
-            (dense, residual, gradient)
-        };
+        let (jacobian, residual, gradient) = linearized(ctx, objective, theta, batch, &mut report)?;
         report.gradient_norm = Some(T::of(norm(&gradient)));
         report.seconds.gradient = watch.lap();
-        let scales = self.updated_scales(&jacobian, eta);
+        // on a copy: an error in the middle leaves the state as it was
+        let mut next = Self { scales: self.updated_scales(&jacobian, eta), ..self.clone() };
+        let scales = next.scales.clone();
         let model = Model { jacobian: &jacobian, residual: &residual, theta, scales: &scales, eta };
+        let longest = match norm(&theta.iter().zip(&scales).map(|(&w, &d)| w * d).collect::<Vec<T>>()) {
+            0.0 => f64::INFINITY,
+            length => self.options.longest * length,
+        };
         let mut accepted = None;
         for _ in 0..self.options.trials {
-            report.lambda = Some(T::of(self.lambda));
-            let scaled = model.scaled_step(ctx, self.lambda)?;
-            let step: Vec<T> = scaled.iter().zip(&scales).map(|(&d, &s)| d / s).collect();
-            let fall = model.fall(ctx, &step, &scaled, self.lambda)?;
+            report.lambda = Some(T::of(next.lambda));
+            let trial = model.trial(ctx, next.lambda)?;
             report.seconds.solve += watch.lap();
-            let moved: Vec<T> = theta.iter().zip(&step).map(|(&w, &d)| w + d).collect();
-            let after = objective.loss(ctx, &moved, batch)?;
+            report.step_norm = Some(T::of(trial.step_norm));
+            report.predicted_change = Some(T::of(-trial.fall));
+            if trial.moved == theta {
+                // at the first trial: stationary, or as near to that as the digits of θ allow, whatever λ
+                report.rejected = next.lambda > self.lambda;
+                break;
+            }
+            (report.loss_after, report.rho) = (None, None);
+            if !(trial.scaled_norm <= longest) {
+                next.refused();
+                continue;
+            }
+            let after = objective.loss(ctx, &trial.moved, batch)?;
             report.passes.forward += 1;
             report.seconds.search += watch.lap();
             report.loss_after = Some(after);
-            report.step_norm = Some(T::of(norm(&step)));
-            report.predicted_change = Some(T::of(-fall));
-            let rho = (report.loss_before.f64() - after.f64()) / fall;
+            let rho = (report.loss_before.f64() - after.f64()) / trial.fall;
             report.rho = rho.is_finite().then(|| T::of(rho));
-            if fall == 0.0 && moved == theta {
-                // stationary: no λ would change that
-                report.rejected = false;
-                break;
-            }
             if rho > ENOUGH && after.is_finite() {
-                self.accepted(rho);
-                accepted = Some(moved);
+                next.accepted(rho);
+                accepted = Some(trial.moved);
                 break;
             }
-            self.refused();
+            next.refused();
         }
-        self.scales = scales;
+        *self = next;
         if let Some(moved) = accepted {
             theta.copy_from_slice(&moved);
             report.rejected = false;
         }
         Ok(report)
     }
+}
+
+/// J, r and ∇h, all finite; the loss goes into the report.
+fn linearized<T: Scalar, O: ResidualObjective<T> + ?Sized>(
+    ctx: &Ctx<T>,
+    objective: &O,
+    theta: &[T],
+    batch: &O::Batch,
+    report: &mut StepReport<T>,
+) -> Result<(Mat<T>, Vec<T>, Vec<T>)> {
+    let Linearization { loss, jacobian, residual } = objective.linearize(ctx, theta, batch)?;
+    report.loss_before = finite_loss(ctx, objective, theta, batch, loss)?;
+    check::finite_slice("residual", &residual)?;
+    let dense = jacobian.to_dense(ctx)?;
+    check::finite("Jacobian", dense.as_ref())?;
+    let mut gradient = theta.to_vec();
+    ctx.gemv(T::ONE, dense.as_ref(), Op::Transpose, &residual, objective.l2(), &mut gradient)?;
+    Ok((dense, residual, gradient))
 }

@@ -28,8 +28,12 @@ mod kfra;
 mod layer_structure;
 #[path = "../layer_structure_kfac.rs"]
 mod layer_structure_kfac;
+#[path = "../marquardt.rs"]
+mod marquardt;
 #[path = "../more_garbow_hillstrom.rs"]
 mod more_garbow_hillstrom;
+#[path = "../more_garbow_hillstrom_bar.rs"]
+mod more_garbow_hillstrom_bar;
 #[path = "../nist.rs"]
 mod nist;
 #[path = "../nist_bar.rs"]
