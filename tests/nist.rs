@@ -18,7 +18,7 @@ const CERTIFIED: f64 = 0.5e-10;
 fn all_27_are_there_with_their_levels() {
     let all = Regression::all().unwrap();
     let count = |level: Difficulty| all.iter().filter(|p| p.difficulty() == level).count();
-    assert_eq!(Difficulty::Lower < Difficulty::Higher, true);
+    assert!(Difficulty::Lower < Difficulty::Higher);
     assert_eq!(
         [count(Difficulty::Lower), count(Difficulty::Average), count(Difficulty::Higher)],
         [8, 11, 8],

@@ -20,7 +20,8 @@ fn derivatives(f: impl Fn(Jet) -> Jet, v: f64) -> [f64; 3] {
 fn jets_know_the_derivatives_of_calculus() {
     let v = 0.7f64;
     let (s, c, e, q) = (v.sin(), v.cos(), v.exp(), 1.0 + v * v);
-    let table: [(&str, fn(Jet) -> Jet, [f64; 3]); 14] = [
+    type Row = (&'static str, fn(Jet) -> Jet, [f64; 3]);
+    let table: [Row; 14] = [
         ("exp", |x| x.exp(), [e, e, e]),
         ("ln", |x| x.ln(), [v.ln(), 1.0 / v, -1.0 / (v * v)]),
         ("sin", |x| x.sin(), [s, c, -s]),
@@ -108,11 +109,11 @@ fn an_objective_refuses_other_lengths_and_says_where_r_ends() {
 }
 
 /// Says and does what it is told, step after step: new values of θ_0, or an error.
-struct Scripted(std::vec::IntoIter<Option<f64>>);
+struct Scripted(Vec<Option<f64>>);
 
 impl Optimizer<f64, SumOfSquares> for Scripted {
     fn step(&mut self, _: &Ctx<f64>, _: &SumOfSquares, theta: &mut [f64], _: &()) -> Result<StepReport<f64>> {
-        match self.0.next() {
+        match self.0.pop() {
             Some(Some(value)) => theta[0] = value,
             Some(None) => return Err(Error::not_finite("script")),
             None => {}
@@ -138,7 +139,7 @@ impl Formula for Parabola {
 #[test]
 fn a_run_ends_where_its_limits_say() {
     let run = |script: &[Option<f64>], limits: Limits| {
-        let mut optimizer = Scripted(script.to_vec().into_iter());
+        let mut optimizer = Scripted(script.iter().rev().copied().collect());
         let outcome = minimize(&Ctx::reference(), &mut optimizer, &SumOfSquares::new(Parabola), &(), &[8.0], limits);
         outcome.unwrap()
     };

@@ -49,8 +49,8 @@ pub fn derivatives_hold(name: &str, h: &SumOfSquares, x: &[f64]) {
     let found = gradient(x);
     // sums that cancel are as exact as their terms are large
     let terms = |k: usize| j.as_ref().col(k).iter().zip(r).map(|(j, r)| (j * r).abs()).sum::<f64>();
-    for k in 0..x.len() {
-        let error = (found[k] - by_r(k)).abs();
+    for (k, found) in found.iter().enumerate() {
+        let error = (found - by_r(k)).abs();
         assert!(error <= tolerance::<f64>(r.len(), 1.0) * terms(k), "{name}: gradient {k}, {error:e}");
     }
     let matrix = |kind| h.curvature(&ctx, kind, x, &()).unwrap().to_dense(&ctx).unwrap();
