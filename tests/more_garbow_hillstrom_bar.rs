@@ -1,6 +1,6 @@
 //! Floors for how many problems of Moré, Garbow and Hillstrom an optimizer solves, within 5000 passes each.
 
-use pullback::optim::{Marquardt, MarquardtOptions, Objective, Optimizer};
+use pullback::optim::{Batches, Bfgs, BfgsOptions, Marquardt, MarquardtOptions, Objective, Optimizer};
 use pullback::testing::problems::{Limits, MoreGarbowHillstrom, SumOfSquares, minimize};
 use pullback::{Ctx, Result};
 
@@ -20,4 +20,10 @@ fn unsolved<P: Optimizer<f64, SumOfSquares>>(make: impl Fn() -> Result<P>) -> Ve
 fn marquardt_solves_nearly_all() {
     let missed = unsolved(|| Marquardt::new(MarquardtOptions::default()));
     assert!(missed.len() <= 1, "{missed:?}");
+}
+
+#[test]
+fn bfgs_solves_nearly_all() {
+    let missed = unsolved(|| Ok(Bfgs::new(BfgsOptions::default())?.with_batches(Batches::Fixed)));
+    assert!(missed.len() <= 2, "{missed:?}");
 }

@@ -4,7 +4,9 @@
 mod differences;
 
 use differences::derivatives_hold;
-use pullback::optim::{MomentumKind, Objective, Optimizer, Passes, ResidualObjective, Sgd, StepReport};
+use pullback::optim::{
+    MomentumKind, Objective, Optimizer, Passes, ResidualObjective, Sgd, StepReport, SubsetObjective,
+};
 use pullback::testing::problems::{Formula, Jet, Limits, MoreGarbowHillstrom, Number, Stop, SumOfSquares, minimize};
 use pullback::testing::tolerance;
 use pullback::{Ctx, Error, Result};
@@ -103,6 +105,11 @@ fn an_objective_refuses_other_lengths_and_says_where_r_ends() {
         assert!(matches!(h.linearize(&ctx, x, &()), Err(Error::Shape { .. })));
     }
     assert!(matches!(h.loss_grad(&ctx, &[0.0; 3], &(), &mut [0.0; 2]), Err(Error::Shape { .. })));
+    assert_eq!(h.cases(&()), 1);
+    assert!(h.subset(&(), 0..1).is_ok());
+    for cases in [0..0, 0..2, 1..2] {
+        assert!(matches!(h.subset(&(), cases), Err(Error::InvalidParameter { .. })));
+    }
     // a loss that overflows is a value, a Jacobian that does is not
     assert_eq!(h.loss(&ctx, &[0.0, 800.0, 0.0], &()).unwrap(), f64::INFINITY);
     assert!(matches!(h.linearize(&ctx, &[0.0, 800.0, 0.0], &()), Err(Error::NotFinite { .. })));

@@ -3,7 +3,10 @@
 use std::fmt;
 
 use pullback::Result;
-use pullback::optim::{Adam, Marquardt, MarquardtOptions, Optimizer, Spring, SpringOptions};
+use pullback::optim::{
+    Adam, Batches, Bfgs, BfgsOptions, CgFormula, GradientDescent, Lbfgs, LbfgsOptions, Marquardt, MarquardtOptions,
+    NonlinearCg, NonlinearCgOptions, Optimizer, Spring, SpringOptions,
+};
 use pullback::testing::problems::SumOfSquares;
 
 pub type Racer = Box<dyn Optimizer<f64, SumOfSquares>>;
@@ -14,11 +17,23 @@ pub struct Entry {
     pub make: fn() -> Result<Racer>,
 }
 
-static ALL: [Entry; 3] = [
+static ALL: [Entry; 10] = [
     Entry { name: "adam", make: || Ok(Box::new(Adam::new(0.1)?)) },
+    Entry { name: "gradient-descent", make: || Ok(Box::new(GradientDescent::new().with_batches(Batches::Fixed))) },
+    Entry { name: "cg-fletcher-reeves", make: || conjugate(CgFormula::FletcherReeves) },
+    Entry { name: "cg-polak-ribiere", make: || conjugate(CgFormula::PolakRibierePlus) },
+    Entry { name: "cg-hestenes-stiefel", make: || conjugate(CgFormula::HestenesStiefel) },
+    Entry { name: "cg-hager-zhang", make: || conjugate(CgFormula::HagerZhang) },
+    Entry { name: "bfgs", make: || Ok(Box::new(Bfgs::new(BfgsOptions::default())?.with_batches(Batches::Fixed))) },
+    Entry { name: "lbfgs", make: || Ok(Box::new(Lbfgs::new(LbfgsOptions::default())?.with_batches(Batches::Fixed))) },
     Entry { name: "spring", make: || Ok(Box::new(Spring::new(spring())?)) },
     Entry { name: "marquardt", make: || Ok(Box::new(Marquardt::new(MarquardtOptions::default())?)) },
 ];
+
+fn conjugate(formula: CgFormula) -> Result<Racer> {
+    let options = NonlinearCgOptions { formula, ..NonlinearCgOptions::default() };
+    Ok(Box::new(NonlinearCg::new(options)?.with_batches(Batches::Fixed)))
+}
 
 /// A damped Gauss-Newton step without momentum.
 fn spring() -> SpringOptions<f64> {

@@ -6,26 +6,39 @@
 //! | [`Adam`] | diagonal preconditioner from squared gradients | two n-vectors |
 //! | [`Kfac`] | K-FAC preconditioner, step and momentum from the exact quadratic model | one n-vector, factors |
 //! | [`Marquardt`] | Levenberg-Marquardt by QR of the Jacobian, in Marquardt's metric | one n-vector |
+//! | [`GradientDescent`] | gradient, with a fixed or a searched step | none |
+//! | [`PreconditionedGradient`] | gradient times a fixed P = R Rᵀ | P |
+//! | [`NonlinearCg`] | conjugate gradients by four formulas | two n-vectors |
+//! | [`Bfgs`] | inverse Hessian from all steps | n² numbers |
+//! | [`Lbfgs`] | inverse Hessian from the last m steps | 2m n-vectors |
 //! | [`Spring`] | damped Gauss-Newton through the kernel J Jᵀ, around a decayed last direction | one n-vector |
 
 mod adam;
 mod averaging;
+mod bfgs;
 pub mod costs;
 mod curvature_objective;
+mod descent;
+mod direction;
+mod gradient_descent;
 mod kfac;
 mod kfac_blocks;
 mod kfac_options;
 mod kfac_state;
 mod layer_block;
 mod layer_structure;
+mod lbfgs;
 mod levenberg_marquardt;
 mod line;
 pub mod line_search;
 mod local_model;
 mod marquardt;
+mod nonlinear_cg;
 mod objective;
+mod preconditioned_gradient;
 mod preconditioner;
 mod quadratic_model;
+mod quasi_newton;
 mod report;
 mod residual;
 mod sgd;
@@ -35,18 +48,26 @@ mod tridiagonal;
 
 pub use adam::Adam;
 pub use averaging::IterateAverage;
+pub use bfgs::{Bfgs, BfgsDirection, BfgsOptions};
 pub use curvature_objective::{CurvatureMatrix, CurvatureObjective, SubsetObjective};
+pub use descent::{Batches, Descent};
+pub use direction::{AcceptedStep, Direction, DirectionReport};
+pub use gradient_descent::{GradientDescent, SteepestDescent};
 pub use kfac::Kfac;
 pub use kfac_blocks::KfacBlocks;
 pub use kfac_options::{DampingAdaptation, GammaRule, KfacOptions, Rejection, StepRule};
 pub use layer_structure::{FactorCost, FactorLimit, LayerStructure};
+pub use lbfgs::{Lbfgs, LbfgsDirection, LbfgsOptions};
 pub use levenberg_marquardt::{LevenbergMarquardt, ModelDamping};
 pub use line::{Line, LineFunction};
 pub use local_model::{LocalModel, ModelSource};
 pub use marquardt::{Marquardt, MarquardtOptions};
+pub use nonlinear_cg::{CgFormula, ConjugateDirection, NonlinearCg, NonlinearCgOptions};
 pub use objective::{CaptureSink, FisherKind, LayeredObjective, Objective, ParamBlock, ParamLayout};
+pub use preconditioned_gradient::{PreconditionedDirection, PreconditionedGradient};
 pub use preconditioner::{KfacPreconditioner, PreconditionerOptions, RefreshReport};
 pub use quadratic_model::{QuadraticModel, SubspaceStep};
+pub use quasi_newton::{CurvatureRule, InitialMatrix};
 pub use report::{InnerReport, InnerStop, Passes, PhaseSeconds, StepReport};
 pub use residual::{Linearization, ResidualObjective};
 pub use sgd::{MomentumKind, Sgd};

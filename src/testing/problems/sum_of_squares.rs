@@ -14,10 +14,12 @@ use std::fmt::Debug;
 use super::{Jet, Number};
 use crate::backend::{Ctx, check};
 use crate::curvature::DenseJacobian;
-use crate::error::{Result, check_len};
+use crate::error::{Error, Result, check_len};
 use crate::linop::{SelfAdjoint, SymmetricDense};
 use crate::mat::{Mat, MatRef, Op};
-use crate::optim::{CurvatureMatrix, CurvatureObjective, Linearization, Objective, ParamLayout, ResidualObjective};
+use crate::optim::{
+    CurvatureMatrix, CurvatureObjective, Linearization, Objective, ParamLayout, ResidualObjective, SubsetObjective,
+};
 
 /// Residuals r(x), written once for every [`Number`].
 pub trait Formula: Debug + Send + Sync {
@@ -195,5 +197,16 @@ impl CurvatureObjective<f64> for SumOfSquares {
         }
         check::finite("curvature", c.as_ref())?;
         Ok(Box::new(SymmetricDense::new(c)?))
+    }
+}
+
+/// The residuals are one case: what a method for minibatches needs to run on a whole problem.
+impl SubsetObjective<f64> for SumOfSquares {
+    fn cases(&self, _batch: &()) -> usize {
+        1
+    }
+
+    fn subset(&self, _batch: &(), cases: std::ops::Range<usize>) -> Result<()> {
+        if cases == (0..1) { Ok(()) } else { Err(Error::invalid("cases", format!("{cases:?} of the one case"))) }
     }
 }
