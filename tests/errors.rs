@@ -5,7 +5,7 @@ use pullback::backend::{Backend, Reference};
 use pullback::curvature::KroneckerDamping;
 use pullback::factor::{Cholesky, Lu, SymEigen};
 use pullback::kronecker::{KroneckerPairInverse, PairSign};
-use pullback::krylov::{CgOptions, CgStop, StallRule, pcg};
+use pullback::krylov::{CgOptions, CgStop, StallRule, pcg, steihaug};
 use pullback::linop::{FnOperator, SymmetricDense};
 use pullback::optim::{CaptureSink, KfacPreconditioner, ParamLayout, PreconditionerOptions};
 use pullback::{
@@ -193,6 +193,7 @@ fn stop_by(reason: CgStop) -> CgStop {
     let stall = Some(StallRule::default());
     let (a, m_inv, options) = match reason {
         CgStop::Converged => (all(2.0), 1.0, options),
+        CgStop::TrustRegionBoundary => return boundary_stop(),
         CgStop::ModelStalled => (graded, 1.0, CgOptions { stall, relative_tolerance: 0.0, ..options }),
         CgStop::IterationLimit => (graded, 1.0, CgOptions { max_iterations: 3, ..options }),
         CgStop::NonPositiveCurvature => (all(-2.0), 1.0, options),
@@ -207,10 +208,19 @@ fn stop_by(reason: CgStop) -> CgStop {
     report.stop()
 }
 
+/// A solution longer than the radius.
+fn boundary_stop() -> CgStop {
+    let a = SymmetricDense::new(diagonal(&[2.0, 4.0])).unwrap();
+    let mut x = [0.0; 2];
+    let options = CgOptions::default();
+    steihaug(&Ctx::default(), &a, None, &[8.0, 8.0], 0.5, &mut x, &options).unwrap().stop
+}
+
 #[test]
 fn every_stop_reason_is_produced_by_a_call() {
     let order = [
         CgStop::Converged,
+        CgStop::TrustRegionBoundary,
         CgStop::ModelStalled,
         CgStop::IterationLimit,
         CgStop::NonPositiveCurvature,

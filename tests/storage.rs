@@ -14,7 +14,7 @@ use pullback::curvature::{
 use pullback::factor::{Cholesky, SymEigen};
 use pullback::kronecker::{KroneckerEigen, KroneckerProduct};
 use pullback::krylov::{
-    Budget, CgOptions, LanczosOptions, LsmrOptions, lanczos, lanczos_block, lsmr, multi_shift_cg, pcg,
+    Budget, CgOptions, LanczosOptions, LsmrOptions, gltr, lanczos, lanczos_block, lsmr, multi_shift_cg, pcg, steihaug,
 };
 use pullback::linop::{DenseOperator, DiagonalMetric, Identity};
 use pullback::optim::{
@@ -128,6 +128,25 @@ fn scratch_for_right_hand_sides() {
         scratch_row(name, |ctx, b, x| {
             kronecker.solve(ctx, b.as_ref(), x.as_mut()).unwrap();
         });
+    }
+}
+
+#[test]
+fn scratch_of_trust_regions() {
+    let n = 60;
+    let a = operator::<f64>(&spd(n));
+    let identity = Identity::new(n);
+    for (suffix, m_inv) in [("without", None), ("with", Some(&identity as &dyn Preconditioner<f64>))] {
+        let (b, options) = (random(n, 1, 1), CgOptions::default());
+        for method in ["Steihaug", "GLTR"] {
+            for ctx in contexts::<f64>() {
+                let mut x = vec![0.0; n];
+                let solve = if method == "GLTR" { gltr } else { steihaug };
+                solve(&ctx, &a, m_inv, b.as_slice(), 1e3, &mut x, &options).unwrap();
+                let expected = stated(&format!("{method} {suffix} preconditioner"), 1)[0] * n * F64;
+                assert_eq!(ctx.high_water(), expected, "{method} {suffix}, {}", ctx.backend().name());
+            }
+        }
     }
 }
 

@@ -64,8 +64,9 @@ mod list {
         dyn TransposeOperator<T>, dyn Metric<T>,
     );
     send_and_sync!(
-        KRYLOV: CgOptions<T>, CgStart, StallRule, CgReport<T>, CgColumn<T>, CgStop, LsmrOptions<T>, LsmrReport,
-        LsmrStop, MultiShiftReport, ShiftColumn, Lanczos<T>, LanczosOptions, LanczosEnd, Ritz<T>, RitzValue, Budget,
+        KRYLOV: CgOptions<T>, CgStart<T>, KeepIterates, NegativeCurvature, StallRule, CgReport<T>, CgColumn<T>,
+        KeptIterate<T>, LanczosCoefficients, TrustRegionReport, CgStop, LsmrOptions<T>, LsmrReport, LsmrStop,
+        MultiShiftReport, ShiftColumn, Lanczos<T>, LanczosOptions, LanczosEnd, Ritz<T>, RitzValue, Budget,
         Estimate, DiagonalEstimate,
     );
     send_and_sync!(

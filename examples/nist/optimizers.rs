@@ -4,8 +4,8 @@ use std::fmt;
 
 use pullback::Result;
 use pullback::optim::{
-    Adam, Batches, Bfgs, BfgsOptions, CgFormula, GradientDescent, Lbfgs, LbfgsOptions, Marquardt, MarquardtOptions,
-    NonlinearCg, NonlinearCgOptions, Optimizer, Spring, SpringOptions,
+    Adam, Batches, Bfgs, BfgsOptions, CgFormula, GradientDescent, HessianFree, HessianFreeOptions, Lbfgs, LbfgsOptions,
+    Marquardt, MarquardtOptions, NoPreconditioner, NonlinearCg, NonlinearCgOptions, Optimizer, Spring, SpringOptions,
 };
 use pullback::testing::problems::SumOfSquares;
 
@@ -17,7 +17,7 @@ pub struct Entry {
     pub make: fn() -> Result<Racer>,
 }
 
-static ALL: [Entry; 10] = [
+static ALL: [Entry; 11] = [
     Entry { name: "adam", make: || Ok(Box::new(Adam::new(0.1)?)) },
     Entry { name: "gradient-descent", make: || Ok(Box::new(GradientDescent::new().with_batches(Batches::Fixed))) },
     Entry { name: "cg-fletcher-reeves", make: || conjugate(CgFormula::FletcherReeves) },
@@ -27,6 +27,10 @@ static ALL: [Entry; 10] = [
     Entry { name: "bfgs", make: || Ok(Box::new(Bfgs::new(BfgsOptions::default())?.with_batches(Batches::Fixed))) },
     Entry { name: "lbfgs", make: || Ok(Box::new(Lbfgs::new(LbfgsOptions::default())?.with_batches(Batches::Fixed))) },
     Entry { name: "spring", make: || Ok(Box::new(Spring::new(spring())?)) },
+    Entry {
+        name: "hessian-free",
+        make: || Ok(Box::new(HessianFree::new(HessianFreeOptions::default(), NoPreconditioner)?)),
+    },
     Entry { name: "marquardt", make: || Ok(Box::new(Marquardt::new(MarquardtOptions::default())?)) },
 ];
 

@@ -3,26 +3,35 @@
 mod cg;
 mod cg_options;
 mod cg_report;
+mod coefficients;
 mod estimate;
+mod gltr;
 mod lanczos;
 mod largest;
 mod lsmr;
 mod lsmr_options;
 mod multi_shift;
 mod ritz;
+mod secular;
+mod steihaug;
 mod stop;
+mod trust_region;
 
 pub use cg::{pcg, pcg_into};
-pub use cg_options::{CgOptions, CgStart, StallRule};
-pub use cg_report::{CgColumn, CgReport};
+pub use cg_options::{CgOptions, CgStart, KeepIterates, NegativeCurvature, StallRule};
+pub use cg_report::{CgColumn, CgReport, KeptIterate};
+pub use coefficients::LanczosCoefficients;
 pub use estimate::{
     Budget, DiagonalEstimate, Estimate, diagonal_estimate, frobenius_norm_estimate, hutch_plus_plus, hutchinson,
     log_determinant_estimate, spectral_sum, xtrace,
 };
+pub use gltr::gltr;
 pub use lanczos::{Lanczos, LanczosEnd, LanczosOptions, lanczos, lanczos_block};
 pub use largest::{RitzValue, largest_ritz_value};
 pub use lsmr::lsmr;
 pub use lsmr_options::{LsmrOptions, LsmrReport, LsmrStop};
 pub use multi_shift::{MultiShiftReport, ShiftColumn, multi_shift_cg};
 pub use ritz::Ritz;
+pub use steihaug::steihaug;
 pub use stop::CgStop;
+pub use trust_region::TrustRegionReport;

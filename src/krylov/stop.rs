@@ -2,9 +2,12 @@
 
 /// Why conjugate gradient stopped, best first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum CgStop {
     /// The residual met the tolerance.
     Converged,
+    /// The solution lies on the boundary of the trust region ([`steihaug`](super::steihaug), [`gltr`](super::gltr)).
+    TrustRegionBoundary,
     /// The quadratic model no longer falls enough per step (Martens 2010).
     ModelStalled,
     /// The iteration budget is spent.

@@ -14,6 +14,7 @@ use crate::error::{Error, Result};
 
 /// Whether λ counts in the predicted change from which ρ is made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum ModelDamping {
     /// M includes ½ λ ‖δ‖²: the chapter's ρ.
     #[default]

@@ -11,6 +11,7 @@
 //! | [`NonlinearCg`] | conjugate gradients by four formulas | two n-vectors |
 //! | [`Bfgs`] | inverse Hessian from all steps | n² numbers |
 //! | [`Lbfgs`] | inverse Hessian from the last m steps | 2m n-vectors |
+//! | [`HessianFree`] | damped Gauss-Newton step by (preconditioned) conjugate gradient | one n-vector, and the preconditioner's |
 //! | [`Spring`] | damped Gauss-Newton through the kernel J Jᵀ, around a decayed last direction | one n-vector |
 
 mod adam;
@@ -21,8 +22,10 @@ mod curvature_objective;
 mod descent;
 mod direction;
 mod gradient_descent;
+mod hessian_free;
 mod kfac;
 mod kfac_blocks;
+mod kfac_operator;
 mod kfac_options;
 mod kfac_state;
 mod layer_block;
@@ -53,6 +56,10 @@ pub use curvature_objective::{CurvatureMatrix, CurvatureObjective, SubsetObjecti
 pub use descent::{Batches, Descent};
 pub use direction::{AcceptedStep, Direction, DirectionReport};
 pub use gradient_descent::{GradientDescent, SteepestDescent};
+pub use hessian_free::{
+    HessianFree, HessianFreeOptions, InnerPreconditioner, KroneckerInner, KroneckerInnerOptions, MartensDiagonal,
+    NoPreconditioner,
+};
 pub use kfac::Kfac;
 pub use kfac_blocks::KfacBlocks;
 pub use kfac_options::{DampingAdaptation, GammaRule, KfacOptions, Rejection, StepRule};

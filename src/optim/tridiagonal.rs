@@ -81,6 +81,11 @@ impl<T: Scalar> TridiagonalPreconditioner<T> {
         Self { options, layout: layout.clone(), factors, cross, inverse: None, failures: 0 }
     }
 
+    /// Number of parameters.
+    pub(super) fn len(&self) -> usize {
+        self.layout.len()
+    }
+
     /// Begins an update of all statistics: what is added until the next call is one batch.
     pub fn begin_update(&mut self) {
         self.factors.iter_mut().for_each(KroneckerFactors::begin);

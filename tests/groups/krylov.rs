@@ -8,5 +8,9 @@ mod estimators;
 mod lanczos;
 #[path = "../pcg.rs"]
 mod pcg;
+#[path = "../pcg_gains.rs"]
+mod pcg_gains;
 #[path = "../pcg_stops.rs"]
 mod pcg_stops;
+#[path = "../trust_region.rs"]
+mod trust_region;

@@ -12,6 +12,10 @@ mod eigen_kronecker_moments;
 mod estimators_fisher;
 #[path = "../first_order.rs"]
 mod first_order;
+#[path = "../hessian_free.rs"]
+mod hessian_free;
+#[path = "../hessian_free_preconditioners.rs"]
+mod hessian_free_preconditioners;
 #[path = "../invariance.rs"]
 mod invariance;
 #[path = "../kfac.rs"]
