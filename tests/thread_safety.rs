@@ -41,6 +41,7 @@ mod list {
     use pullback::stats::{layout::Order, *};
     use pullback::testing::gallery::{Named, Random, Sign};
     use pullback::testing::krylov::{Domain, Outcome};
+    use pullback::testing::problems::{self, nist};
     use pullback::testing::{lapack::*, optimizer::Goal, strategies::Drawn, *};
     use pullback::*;
 
@@ -126,7 +127,7 @@ mod list {
         ModelDamping, LevenbergMarquardt, IterateAverage<T>, StepReport<T>, Passes, ParamBlock, ParamLayout, FisherKind,
         LayerShape, KfacCosts, DampingCosts, KfacBlocks, TridiagonalOptions<T>, TridiagonalPreconditioner<T>,
         LayerStructure, FactorLimit, FactorCost, Spring<T>, SpringOptions<T>, Linearization<T, DenseJacobian<T>>,
-        PolynomialAverage<T>, CurvatureClip, GrowingBatch, Schedule, Decline, Explanation<'static, T>, Run<'static>, InnerStop, InnerReport, PhaseSeconds,
+        Marquardt<T>, MarquardtOptions, PolynomialAverage<T>, CurvatureClip, GrowingBatch, Schedule, Decline, Explanation<'static, T>, Run<'static>, InnerStop, InnerReport, PhaseSeconds,
         CurvatureMatrix, Line<'static, T, LeastSquares<T>>, SearchStart, SearchStop, SearchReport, FixedStep, Armijo,
     );
     send_and_sync!(
@@ -139,6 +140,10 @@ mod list {
         TESTING: PoType, PoMatrix<T>, SepType, SepMatrix<T>, Form, Spectrum, Magnitude, Measured, Random, Named, Sign,
         Domain, Outcome, Goal, Drawn<T>, Padded<T>, Fault<T>, Regression<T>, LeastSquares<T>, Measure, Law, Report,
         Recorder, Claim<'static, T>, Setup<T>,
+    );
+    send_and_sync!(
+        PROBLEMS: problems::Jet, problems::SumOfSquares, problems::MoreGarbowHillstrom, problems::Limits,
+        problems::Outcome, problems::Stop, nist::Model, nist::Difficulty, nist::Parameter, nist::Regression,
     );
     #[cfg(feature = "nn")]
     mod nn {
@@ -166,7 +171,12 @@ mod list {
         // the two native backends are declared whatever features are on
         let below = [BASE, BACKEND, FACTOR, LINOP, KRYLOV, KRONECKER, "Faer", "Blas"];
         let curvature = [CURVATURE, STRUCTURES, SAMPLE_SPACE, SWEEPS, METRICS, PRECONDITIONERS];
-        below.into_iter().chain(curvature).chain([PROXIMAL, STATS, OPTIM, DESCENT, HESSIAN_FREE, TESTING]).chain(nn::ALL).collect()
+        below
+            .into_iter()
+            .chain(curvature)
+            .chain([PROXIMAL, STATS, OPTIM, DESCENT, HESSIAN_FREE, TESTING, PROBLEMS])
+            .chain(nn::ALL)
+            .collect()
     }
 }
 

@@ -7,6 +7,7 @@
 //! | [`Kfac`] | K-FAC preconditioner, step and momentum from the exact quadratic model | one n-vector, factors |
 //! | [`Proximal`] | the proximal objective minimized, in weights and in outputs | none |
 //! | [`ProximalModel`] | the same with its parts to first or second order | none |
+//! | [`Marquardt`] | Levenberg-Marquardt by QR of the Jacobian, in Marquardt's metric | one n-vector |
 //! | [`GradientDescent`] | gradient, with a fixed or a searched step | none |
 //! | [`PreconditionedGradient`] | gradient times a fixed P = R Rᵀ | P |
 //! | [`NonlinearCg`] | conjugate gradients by four formulas | two n-vectors |
@@ -17,17 +18,17 @@
 
 mod adam;
 mod averaging;
+mod bfgs;
 #[cfg(feature = "serde")]
 pub mod checkpoint;
-mod bfgs;
 pub mod costs;
 mod curvature_clip;
 mod curvature_objective;
-mod explain;
-mod growing_batch;
 mod descent;
 mod direction;
+mod explain;
 mod gradient_descent;
+mod growing_batch;
 mod hessian_free;
 mod kfac;
 mod kfac_blocks;
@@ -41,6 +42,7 @@ mod levenberg_marquardt;
 mod line;
 pub mod line_search;
 mod local_model;
+mod marquardt;
 mod nonlinear_cg;
 mod objective;
 mod preconditioned_gradient;
@@ -58,14 +60,14 @@ mod tridiagonal;
 
 pub use adam::Adam;
 pub use averaging::{IterateAverage, PolynomialAverage};
+pub use bfgs::{Bfgs, BfgsDirection, BfgsOptions};
 pub use curvature_clip::CurvatureClip;
 pub use curvature_objective::{CurvatureMatrix, CurvatureObjective, SubsetObjective};
-pub use explain::Explanation;
-pub use growing_batch::GrowingBatch;
-pub use bfgs::{Bfgs, BfgsDirection, BfgsOptions};
 pub use descent::{Batches, Descent};
 pub use direction::{AcceptedStep, Direction, DirectionReport};
+pub use explain::Explanation;
 pub use gradient_descent::{GradientDescent, SteepestDescent};
+pub use growing_batch::GrowingBatch;
 pub use hessian_free::{
     HessianFree, HessianFreeOptions, InnerPreconditioner, KroneckerInner, KroneckerInnerOptions, MartensDiagonal,
     NoPreconditioner,
@@ -78,6 +80,7 @@ pub use lbfgs::{Lbfgs, LbfgsDirection, LbfgsOptions};
 pub use levenberg_marquardt::{LevenbergMarquardt, ModelDamping};
 pub use line::{Line, LineFunction};
 pub use local_model::{LocalModel, ModelSource};
+pub use marquardt::{Marquardt, MarquardtOptions};
 pub use nonlinear_cg::{CgFormula, ConjugateDirection, NonlinearCg, NonlinearCgOptions};
 pub use objective::{CaptureSink, FisherKind, LayeredObjective, Objective, ParamBlock, ParamLayout};
 pub use preconditioned_gradient::{PreconditionedDirection, PreconditionedGradient};

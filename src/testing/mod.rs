@@ -31,6 +31,7 @@ pub mod operator;
 pub mod optimizer;
 mod padded;
 pub mod preconditioner;
+pub mod problems;
 pub mod ratios;
 mod report;
 mod setup;

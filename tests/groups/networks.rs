@@ -42,6 +42,16 @@ mod layer_structure;
 mod layer_structure_kfac;
 #[path = "../line_search.rs"]
 mod line_search;
+#[path = "../marquardt.rs"]
+mod marquardt;
+#[path = "../more_garbow_hillstrom.rs"]
+mod more_garbow_hillstrom;
+#[path = "../more_garbow_hillstrom_bar.rs"]
+mod more_garbow_hillstrom_bar;
+#[path = "../nist.rs"]
+mod nist;
+#[path = "../nist_bar.rs"]
+mod nist_bar;
 #[path = "../nn_activations.rs"]
 mod nn_activations;
 #[path = "../nn_capture.rs"]
@@ -56,6 +66,8 @@ mod nn_kernel;
 mod nn_losses;
 #[path = "../nn_products.rs"]
 mod nn_products;
+#[path = "../problems.rs"]
+mod problems;
 #[path = "../proximal.rs"]
 mod proximal;
 #[path = "../proximal_claims.rs"]

@@ -43,7 +43,7 @@ pub enum LossOrder {
 
 /// Settings of [`ProximalModel`].
 #[derive(Debug, Clone, Copy, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(bound = "T: Scalar"))]
 pub struct ProximalModelOptions<T> {
     /// Order of the loss.
     pub loss: LossOrder,
@@ -77,7 +77,7 @@ impl<T: Scalar> Default for ProximalModelOptions<T> {
 /// # Ok::<(), pullback::Error>(())
 /// ```
 #[derive(Debug, Clone)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(bound = "T: Scalar"))]
 pub struct ProximalModel<T> {
     options: ProximalModelOptions<T>,
 }
