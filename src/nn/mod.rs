@@ -11,6 +11,7 @@
 //! | `jacobian`, `kernel` | J scaled by the root of the output Hessian, residuals, and J Jᵀ layer by layer |
 //! | `capture` | what K-FAC looks at: activations and pseudo-gradients |
 //! | `kfra` | second moments of pseudo-gradients by recursion on the average block |
+//! | `policy` | networks as policies: surrogate objectives of reinforcement learning, divergences |
 //! | `init` | sparse, Glorot and He initialization |
 
 mod activation;
@@ -30,6 +31,7 @@ mod loss;
 mod loss_sample;
 mod mlp;
 mod operators;
+mod policy;
 mod rop;
 mod workspace;
 
@@ -42,4 +44,5 @@ pub use layer::Layer;
 pub use loss::{Loss, Reduction};
 pub use mlp::{Metrics, Mlp};
 pub use operators::{GgnOperator, HessianOperator};
+pub use policy::{Policy, PolicyBatch};
 pub use workspace::Workspace;

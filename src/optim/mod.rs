@@ -6,8 +6,13 @@
 //! | [`Adam`] | diagonal preconditioner from squared gradients | two n-vectors |
 //! | [`Kfac`] | K-FAC preconditioner, step and momentum from the exact quadratic model | one n-vector, factors |
 //! | [`Spring`] | damped Gauss-Newton through the kernel J Jᵀ, around a decayed last direction | one n-vector |
+//! | [`Trpo`] | natural gradient by CG, to a radius in KL divergence | none |
+//! | [`Acktr`] | K-FAC's direction, clipped to such a radius, with momentum | one n-vector, factors |
+//! | [`Ppo`] | epochs of minibatch steps on a clipped surrogate | that of the inner optimizer |
 
+mod acktr;
 mod adam;
+mod advantage;
 mod averaging;
 #[cfg(feature = "serde")]
 pub mod checkpoint;
@@ -27,6 +32,8 @@ mod line;
 pub mod line_search;
 mod local_model;
 mod objective;
+mod policy_objective;
+mod ppo;
 mod preconditioner;
 mod quadratic_model;
 mod report;
@@ -36,8 +43,11 @@ mod sgd;
 mod spring;
 mod spring_options;
 mod tridiagonal;
+mod trpo;
 
+pub use acktr::{Acktr, AcktrOptions, Divergence};
 pub use adam::Adam;
+pub use advantage::AdvantageEstimator;
 pub use averaging::{IterateAverage, PolynomialAverage};
 pub use curvature_clip::CurvatureClip;
 pub use curvature_objective::{CurvatureMatrix, CurvatureObjective, SubsetObjective};
@@ -51,6 +61,8 @@ pub use levenberg_marquardt::{LevenbergMarquardt, ModelDamping};
 pub use line::{Line, LineFunction};
 pub use local_model::{LocalModel, ModelSource};
 pub use objective::{CaptureSink, FisherKind, LayeredObjective, Objective, ParamBlock, ParamLayout};
+pub use policy_objective::PolicyObjective;
+pub use ppo::{Ppo, PpoOptions};
 pub use preconditioner::{KfacPreconditioner, PreconditionerOptions, RefreshReport};
 pub use quadratic_model::{QuadraticModel, SubspaceStep};
 pub use report::{InnerReport, InnerStop, Passes, PhaseSeconds, StepReport};
@@ -60,6 +72,7 @@ pub use sgd::{MomentumKind, Sgd};
 pub use spring::Spring;
 pub use spring_options::SpringOptions;
 pub use tridiagonal::{TridiagonalOptions, TridiagonalPreconditioner};
+pub use trpo::{Trpo, TrpoOptions};
 
 use crate::backend::{Ctx, check};
 use crate::error::{Error, Result, check_len};
