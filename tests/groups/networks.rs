@@ -2,6 +2,10 @@
 
 #![allow(clippy::duplicate_mod)] // each file brings its own helpers
 
+#[path = "../acktr.rs"]
+mod acktr;
+#[path = "../advantage.rs"]
+mod advantage;
 #[path = "../checkpoint.rs"]
 mod checkpoint;
 #[path = "../curvature_objective.rs"]
@@ -48,6 +52,10 @@ mod nn_kernel;
 mod nn_losses;
 #[path = "../nn_products.rs"]
 mod nn_products;
+#[path = "../policy_objective.rs"]
+mod policy_objective;
+#[path = "../ppo.rs"]
+mod ppo;
 #[path = "../quadratic_model.rs"]
 mod quadratic_model;
 #[path = "../schedules.rs"]
@@ -56,3 +64,5 @@ mod schedules;
 mod spring;
 #[path = "../statistics.rs"]
 mod statistics;
+#[path = "../trpo.rs"]
+mod trpo;
