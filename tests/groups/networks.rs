@@ -52,6 +52,8 @@ mod nn_kernel;
 mod nn_losses;
 #[path = "../nn_products.rs"]
 mod nn_products;
+#[path = "../policy_example.rs"]
+mod policy_example;
 #[path = "../policy_objective.rs"]
 mod policy_objective;
 #[path = "../ppo.rs"]

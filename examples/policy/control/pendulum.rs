@@ -26,9 +26,8 @@ pub struct Pendulum {
 impl Pendulum {
     /// Moves on by one time step under a torque.
     pub fn advance(&mut self, torque: f64) {
-        let derivative = |&[angle, spin]: &[f64; 2]| {
-            [spin, GRAVITY / LENGTH * angle.sin() + torque / (MASS * LENGTH * LENGTH)]
-        };
+        let derivative =
+            |&[angle, spin]: &[f64; 2]| [spin, GRAVITY / LENGTH * angle.sin() + torque / (MASS * LENGTH * LENGTH)];
         self.state = runge_kutta(self.state, DT, derivative);
     }
 
