@@ -15,8 +15,13 @@
 //! | [`Lbfgs`] | inverse Hessian from the last m steps | 2m n-vectors |
 //! | [`HessianFree`] | damped Gauss-Newton step by (preconditioned) conjugate gradient | one n-vector, and the preconditioner's |
 //! | [`Spring`] | damped Gauss-Newton through the kernel J Jᵀ, around a decayed last direction | one n-vector |
+//! | [`Trpo`] | natural gradient by CG, to a radius in KL divergence | none |
+//! | [`Acktr`] | K-FAC's direction, clipped to such a radius, with momentum | one n-vector, factors |
+//! | [`Ppo`] | epochs of minibatch steps on a clipped surrogate | that of the inner optimizer |
 
+mod acktr;
 mod adam;
+mod advantage;
 mod averaging;
 mod bfgs;
 #[cfg(feature = "serde")]
@@ -45,6 +50,8 @@ mod local_model;
 mod marquardt;
 mod nonlinear_cg;
 mod objective;
+mod policy_objective;
+mod ppo;
 mod preconditioned_gradient;
 mod preconditioner;
 mod proximal;
@@ -57,8 +64,11 @@ mod sgd;
 mod spring;
 mod spring_options;
 mod tridiagonal;
+mod trpo;
 
+pub use acktr::{Acktr, AcktrOptions, Divergence};
 pub use adam::Adam;
+pub use advantage::AdvantageEstimator;
 pub use averaging::{IterateAverage, PolynomialAverage};
 pub use bfgs::{Bfgs, BfgsDirection, BfgsOptions};
 pub use curvature_clip::CurvatureClip;
@@ -83,6 +93,8 @@ pub use local_model::{LocalModel, ModelSource};
 pub use marquardt::{Marquardt, MarquardtOptions};
 pub use nonlinear_cg::{CgFormula, ConjugateDirection, NonlinearCg, NonlinearCgOptions};
 pub use objective::{CaptureSink, FisherKind, LayeredObjective, Objective, ParamBlock, ParamLayout};
+pub use policy_objective::PolicyObjective;
+pub use ppo::{Ppo, PpoOptions};
 pub use preconditioned_gradient::{PreconditionedDirection, PreconditionedGradient};
 pub use preconditioner::{KfacPreconditioner, PreconditionerOptions, RefreshReport};
 pub use proximal::{
@@ -98,6 +110,7 @@ pub use sgd::{MomentumKind, Sgd};
 pub use spring::Spring;
 pub use spring_options::SpringOptions;
 pub use tridiagonal::{TridiagonalOptions, TridiagonalPreconditioner};
+pub use trpo::{Trpo, TrpoOptions};
 
 use crate::backend::{Ctx, check};
 use crate::error::{Error, Result, check_len};

@@ -27,6 +27,7 @@ pub mod gallery;
 pub mod krylov;
 pub mod lapack;
 mod least_squares;
+mod least_squares_policy;
 pub mod operator;
 pub mod optimizer;
 mod padded;

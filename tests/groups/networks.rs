@@ -2,6 +2,10 @@
 
 #![allow(clippy::duplicate_mod)] // each file brings its own helpers
 
+#[path = "../acktr.rs"]
+mod acktr;
+#[path = "../advantage.rs"]
+mod advantage;
 #[path = "../checkpoint.rs"]
 mod checkpoint;
 #[path = "../curvature_objective.rs"]
@@ -66,6 +70,12 @@ mod nn_kernel;
 mod nn_losses;
 #[path = "../nn_products.rs"]
 mod nn_products;
+#[path = "../policy_example.rs"]
+mod policy_example;
+#[path = "../policy_objective.rs"]
+mod policy_objective;
+#[path = "../ppo.rs"]
+mod ppo;
 #[path = "../problems.rs"]
 mod problems;
 #[path = "../proximal.rs"]
@@ -80,3 +90,5 @@ mod schedules;
 mod spring;
 #[path = "../statistics.rs"]
 mod statistics;
+#[path = "../trpo.rs"]
+mod trpo;
