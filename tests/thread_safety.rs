@@ -138,8 +138,13 @@ mod list {
         GridSearch, SecantStep,
     );
     send_and_sync!(
+        SECOND_ORDER: DampedNewton<T, DenseModel<T>>, DampingRule, Nielsen, DampingMetric, Indefinite, ModelStep<T>,
+        DenseModel<T>, KernelModel<T>, CgModel<T>, KroneckerModel<T>, DiagonalSource, Newton<T>, GaussNewton<T>,
+        NaturalGradient<T>, LevenbergMarquardtMethod<T>, TrustRegionNewton, TrustRegionOptions, RegionSolver, Forcing,
+    );
+    send_and_sync!(
         TESTING: PoType, PoMatrix<T>, SepType, SepMatrix<T>, Form, Spectrum, Magnitude, Measured, Random, Named, Sign,
-        Domain, Outcome, Goal, Drawn<T>, Padded<T>, Fault<T>, Regression<T>, LeastSquares<T>, Measure, Law, Report,
+        Domain, Outcome, Goal, Drawn<T>, Padded<T>, Fault<T>, Regression<T>, RegressionJacobian<'static, T>, LeastSquares<T>, Measure, Law, Report,
         Recorder, Claim<'static, T>, Setup<T>,
     );
     send_and_sync!(
@@ -176,7 +181,7 @@ mod list {
         below
             .into_iter()
             .chain(curvature)
-            .chain([PROXIMAL, STATS, OPTIM, DESCENT, HESSIAN_FREE, TESTING, PROBLEMS])
+            .chain([PROXIMAL, STATS, OPTIM, DESCENT, SECOND_ORDER, HESSIAN_FREE, TESTING, PROBLEMS])
             .chain(nn::ALL)
             .collect()
     }

@@ -157,7 +157,7 @@ fn run(options: &Options) -> std::result::Result<(), Failure> {
     csv.push('\n');
     let mut ratios = vec![Vec::new(); candidates.len()];
     for step in 0..steps {
-        if step as u64 % options.every == 0 {
+        if (step as u64).is_multiple_of(options.every) {
             let lambda = trainer.lambda();
             let (plain, counts) = measure(&ctx, &net, &theta, &batch, lambda, &mut candidates)?;
             csv += &format!("{step},{lambda:e},{},{plain}", net.loss(&ctx, &theta, &batch)?);

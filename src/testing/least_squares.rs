@@ -9,6 +9,10 @@
 //! Cost        2 d_out d_in N flops a pass.
 //! Laws        tests/suites.rs (gradient against differences), tests/broken_implementors.rs.
 
+mod jacobian;
+
+pub use jacobian::RegressionJacobian;
+
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::backend::Ctx;

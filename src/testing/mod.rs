@@ -41,7 +41,7 @@ mod tolerance;
 
 pub use claim::Claim;
 pub use contexts::contexts;
-pub use least_squares::{Fault, LeastSquares, Regression};
+pub use least_squares::{Fault, LeastSquares, Regression, RegressionJacobian};
 pub use padded::Padded;
 pub use report::{Law, Measure, Recorder, Report};
 pub use setup::{SEED_VARIABLE, Setup};

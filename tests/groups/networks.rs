@@ -44,6 +44,8 @@ mod kfra;
 mod layer_structure;
 #[path = "../layer_structure_kfac.rs"]
 mod layer_structure_kfac;
+#[path = "../levenberg_marquardt_method.rs"]
+mod levenberg_marquardt_method;
 #[path = "../line_search.rs"]
 mod line_search;
 #[path = "../marquardt.rs"]
@@ -52,6 +54,10 @@ mod marquardt;
 mod more_garbow_hillstrom;
 #[path = "../more_garbow_hillstrom_bar.rs"]
 mod more_garbow_hillstrom_bar;
+#[path = "../natural_gradient.rs"]
+mod natural_gradient;
+#[path = "../newton.rs"]
+mod newton;
 #[path = "../nist.rs"]
 mod nist;
 #[path = "../nist_bar.rs"]
@@ -92,3 +98,5 @@ mod spring;
 mod statistics;
 #[path = "../trpo.rs"]
 mod trpo;
+#[path = "../trust_region_newton.rs"]
+mod trust_region_newton;
