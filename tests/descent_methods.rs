@@ -1,4 +1,5 @@
 //! Descent and what is assembled from it: gradient descent, preconditioned, conjugate gradients, BFGS, L-BFGS.
+#![cfg(feature = "nn")]
 
 use pullback::curvature::precondition::{IncompleteCholesky, Jacobi, SparseLower};
 use pullback::krylov::{CgOptions, pcg};
