@@ -41,7 +41,7 @@ impl<T: Scalar> LinearOperator<T> for Entries<T> {
 impl<T: Scalar> SelfAdjoint<T> for Entries<T> {}
 impl<T: Scalar> Preconditioner<T> for Entries<T> {}
 
-/// diag(E[g²] + λ + η)^-α, renewed in every step: nothing is carried from one step to the next.
+/// `diag(E[g²] + λ + η)^-α`, renewed in every step: nothing is carried from one step to the next.
 ///
 /// ```
 /// use pullback::optim::MartensDiagonal;
