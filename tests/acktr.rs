@@ -1,4 +1,5 @@
 //! ACKTR: the clip of its step size, the momentum's average of clipped steps, cold steps, exact blocks.
+#![cfg(feature = "nn")]
 
 use pullback::nn::{Activation, Init, Loss, Mlp, Policy, Workspace};
 use pullback::optim::{

@@ -5,7 +5,7 @@ use pullback::backend::{Backend, Reference};
 use pullback::curvature::KroneckerDamping;
 use pullback::factor::{Cholesky, Lu, SymEigen};
 use pullback::kronecker::{KroneckerPairInverse, PairSign};
-use pullback::krylov::{CgOptions, CgStop, StallRule, pcg};
+use pullback::krylov::{CgOptions, CgStop, MinresOptions, MinresStop, StallRule, minres, pcg, steihaug};
 use pullback::linop::{FnOperator, SymmetricDense};
 use pullback::optim::{CaptureSink, KfacPreconditioner, ParamLayout, PreconditionerOptions};
 use pullback::{
@@ -193,6 +193,7 @@ fn stop_by(reason: CgStop) -> CgStop {
     let stall = Some(StallRule::default());
     let (a, m_inv, options) = match reason {
         CgStop::Converged => (all(2.0), 1.0, options),
+        CgStop::TrustRegionBoundary => return boundary_stop(),
         CgStop::ModelStalled => (graded, 1.0, CgOptions { stall, relative_tolerance: 0.0, ..options }),
         CgStop::IterationLimit => (graded, 1.0, CgOptions { max_iterations: 3, ..options }),
         CgStop::NonPositiveCurvature => (all(-2.0), 1.0, options),
@@ -207,10 +208,19 @@ fn stop_by(reason: CgStop) -> CgStop {
     report.stop()
 }
 
+/// A solution longer than the radius.
+fn boundary_stop() -> CgStop {
+    let a = SymmetricDense::new(diagonal(&[2.0, 4.0])).unwrap();
+    let mut x = [0.0; 2];
+    let options = CgOptions::default();
+    steihaug(&Ctx::default(), &a, None, &[8.0, 8.0], 0.5, &mut x, &options).unwrap().stop
+}
+
 #[test]
 fn every_stop_reason_is_produced_by_a_call() {
     let order = [
         CgStop::Converged,
+        CgStop::TrustRegionBoundary,
         CgStop::ModelStalled,
         CgStop::IterationLimit,
         CgStop::NonPositiveCurvature,
@@ -220,5 +230,38 @@ fn every_stop_reason_is_produced_by_a_call() {
     assert!(order.is_sorted(), "best first: the worst of several columns is the largest");
     for reason in order {
         assert_eq!(stop_by(reason), reason);
+    }
+}
+
+/// A call of MINRES that stops for this reason. A new reason does not compile until it has one.
+fn minres_stop_by(reason: MinresStop) -> MinresStop {
+    let options = MinresOptions::default();
+    let (a, m_inv, options) = match reason {
+        MinresStop::Converged => ([2.0, -1.0, 3.0], 1.0, options),
+        MinresStop::LeastSquares => ([2.0, -1.0, 0.0], 1.0, options),
+        MinresStop::IterationLimit => ([2.0, -1.0, 3.0], 1.0, MinresOptions { max_iterations: 2, ..options }),
+        MinresStop::PreconditionerNotPositive => ([2.0, -1.0, 3.0], -1.0, options),
+        MinresStop::Breakdown => ([2.0, f64::NAN, 3.0], 1.0, options),
+    };
+    let a = SymmetricDense::new(diagonal(&a)).unwrap();
+    let m_inv = Claimed(SymmetricDense::new(diagonal(&[m_inv; 3])).unwrap());
+    let mut x = [0.0; 3];
+    let report = minres(&Ctx::default(), &a, Some(&m_inv), &[1.0, 2.0, 3.0], &mut x, &options).unwrap();
+    assert!(x.iter().all(|x: &f64| x.is_finite()));
+    report.stop
+}
+
+#[test]
+fn every_stop_reason_of_minres_is_produced_by_a_call() {
+    let order = [
+        MinresStop::Converged,
+        MinresStop::LeastSquares,
+        MinresStop::IterationLimit,
+        MinresStop::PreconditionerNotPositive,
+        MinresStop::Breakdown,
+    ];
+    assert!(order.is_sorted(), "best first");
+    for reason in order {
+        assert_eq!(minres_stop_by(reason), reason);
     }
 }

@@ -3,7 +3,7 @@
 //! sketches stand, is orthonormal to rounding and finds the rank.
 
 use pullback::factor::ThinQr;
-use pullback::krylov::{Lanczos, LanczosEnd, LanczosOptions, lanczos, lanczos_block};
+use pullback::krylov::{Lanczos, LanczosEnd, LanczosOptions, Reorthogonalization, lanczos, lanczos_block};
 use pullback::linop::{FnOperator, Identity, SymmetricDense};
 use pullback::testing::{contexts, gallery, tolerance};
 use pullback::{Ctx, Error, LinearOperator, Mat, MatRef, Op, Scalar};
@@ -134,7 +134,7 @@ fn bounds_are_true<T: Scalar>() {
             }
             assert!(ritz.largest() >= 0.9, "the largest eigenvalue, 1, is found first: {}", ritz.largest());
             // without the basis: more steps than the order, copies of Ritz values, bounds that stay true
-            let plain = LanczosOptions { steps: n + 10, reorthogonalize: false };
+            let plain = LanczosOptions { steps: n + 10, reorthogonalization: Reorthogonalization::None };
             let plain = lanczos(&ctx, &operator(&a), &start(n, 2), plain).unwrap();
             assert!(plain.basis().is_none() && plain.steps() == n + 10);
             let ritz = plain.ritz(&ctx).unwrap();

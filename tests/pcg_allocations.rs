@@ -1,4 +1,4 @@
-//! Conjugate gradient allocates nothing after a first call.
+//! Conjugate gradient, MINRES and LSQR allocate nothing after a first call.
 
 mod cg_support;
 #[path = "common/counting_allocator.rs"]
@@ -7,8 +7,10 @@ mod counting_allocator;
 use cg_support::*;
 use counting_allocator::{CountingAllocator, allocations};
 use pullback::curvature::{Curvature, DampedSolver, Damping, Definiteness, MatrixFree};
-use pullback::krylov::{CgOptions, CgReport, StallRule, pcg_into};
-use pullback::linop::Identity;
+use pullback::krylov::{
+    CgOptions, CgReport, KeepIterates, LsmrOptions, MinresOptions, StallRule, lsqr, minres, pcg_into,
+};
+use pullback::linop::{DenseOperator, Identity};
 use pullback::{Ctx, Mat, Preconditioner, Scalar};
 
 #[global_allocator]
@@ -30,15 +32,28 @@ fn second_call_allocates_nothing<T: Scalar>(ctx: &Ctx<T>, a: &Mat<f64>, m_inv: O
     let n = a.nrows();
     let a = operator::<T>(a);
     let b: Mat<T> = random(n, 3, 1).cast();
-    let mut x = Mat::zeros(n, 3);
-    let options = CgOptions { stall: Some(StallRule::default()), ..CgOptions::from_zero() };
+    let plain = CgOptions { stall: Some(StallRule::default()), ..CgOptions::from_zero() };
+    let everything = CgOptions { keep: KeepIterates::martens(), coefficients: true, ..plain };
+    for options in [plain, everything] {
+        second_call_with(ctx, &a, m_inv, &b, &options);
+    }
+}
+
+fn second_call_with<T: Scalar>(
+    ctx: &Ctx<T>,
+    a: &dyn pullback::SelfAdjoint<T>,
+    m_inv: Option<&dyn Preconditioner<T>>,
+    b: &Mat<T>,
+    options: &CgOptions<T>,
+) {
+    let mut x = Mat::zeros(b.nrows(), 3);
     let mut report = CgReport::default();
     let mut stops = Vec::with_capacity(2);
     let mut solve = |x: &mut Mat<T>| {
-        pcg_into(ctx, &a, m_inv, b.as_ref(), x.as_mut(), &options, &mut report).unwrap();
+        pcg_into(ctx, a, m_inv, b.as_ref(), x.as_mut(), options, &mut report).unwrap();
         stops.push((report.stop(), report.iterations()));
     };
-    assert!(allocations_of(|| solve(&mut x)) > 0, "the first call fills the pool");
+    assert!(allocations_of(|| solve(&mut x)) > 0, "the first call fills the report");
     assert_eq!(allocations_of(|| solve(&mut x)), 0, "{}", ctx.backend().name());
     assert_eq!(stops[0], stops[1]);
 }
@@ -70,4 +85,22 @@ fn a_second_matrix_free_solve_allocates_nothing() {
     };
     assert!(allocations_of(&mut solve) > 0);
     assert_eq!(allocations_of(&mut solve), 0);
+}
+
+#[test]
+fn second_calls_of_minres_and_lsqr_allocate_nothing() {
+    let (n, ctx) = (40, Ctx::<f64>::reference());
+    let a = operator(&with_spectrum(&graded(n, 20.0), 5));
+    let (b, mut x, identity) = (random(n, 1, 6), vec![0.0; n], Identity::new(n));
+    for m_inv in [None, Some(&identity as &dyn Preconditioner<f64>)] {
+        let mut solve = || minres(&ctx, &a, m_inv, b.as_slice(), &mut x, &MinresOptions::default()).unwrap().iterations;
+        let first = solve();
+        assert_eq!(allocations_of(|| assert_eq!(solve(), first)), 0);
+        assert!(first > 5);
+    }
+    let tall = DenseOperator::new(random(n, 20, 7));
+    let mut solve = || lsqr(&ctx, &tall, b.as_slice(), &mut x[..20], &LsmrOptions::default()).unwrap().iterations;
+    let first = solve();
+    assert_eq!(allocations_of(|| assert_eq!(solve(), first)), 0);
+    assert!(first > 5);
 }

@@ -76,13 +76,8 @@ fn wrong_arguments_exit_with_2_and_what_cannot_work_with_1() {
 #[test]
 fn table_log_and_plot_of_a_small_run() {
     let folder = tempfile::tempdir().unwrap();
-    let run = |more: &[&str]| {
-        let small = ["--steps", "2048", "--seeds", "2", "--quiet"];
-        let (code, stdout, stderr) = out(&policy(folder.path(), &[&small[..], more].concat()));
-        assert_eq!((code, stderr.as_str()), (Some(0), ""));
-        stdout
-    };
-    let table = run(&[]);
+    let (code, table, stderr) = out(&policy(folder.path(), &["--steps", "2048", "--seeds", "2", "--quiet"]));
+    assert_eq!((code, stderr.as_str()), (Some(0), ""));
     assert!(table.lines().all(|line| line.chars().count() <= 80), "{table}");
     for (task, algorithm) in ["cart-pole", "pendulum"].iter().flat_map(|t| ["trpo", "acktr", "ppo"].map(|a| (*t, a))) {
         let row = table.lines().find(|line| line.starts_with(task) && line.contains(&format!(" {algorithm} ")));
@@ -102,16 +97,23 @@ fn table_log_and_plot_of_a_small_run() {
     let svg = std::fs::read_to_string(folder.path().join("runs/policy.svg")).unwrap();
     assert!(svg.starts_with("<svg") && svg.contains("cart-pole") && svg.contains("pendulum"));
     assert_eq!(std::fs::read_dir(folder.path().join("runs")).unwrap().count(), 2, "temporary files are left");
+}
 
-    // again, on one thread: the same numbers
-    run(&["--log", "again.jsonl", "--plot", "again.svg", "--threads", "1"]);
-    let timeless = |log: Vec<Value>| {
+#[test]
+fn runs_repeat_bit_for_bit_on_any_number_of_threads() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = |threads: &str| {
+        let log = format!("{threads}.jsonl");
+        let small =
+            ["--task", "pendulum", "--steps", "1", "--seeds", "2", "--quiet", "--threads", threads, "--log", &log];
+        assert_eq!(out(&policy(folder.path(), &small)).0, Some(0));
         let without = |mut event: Value| {
             let fields = event.as_object_mut().unwrap();
             ["seconds", "threads"].iter().for_each(|name| drop(fields.remove(*name)));
             event
         };
-        log.into_iter().map(without).collect::<Vec<_>>()
+        events(&folder.path().join(log)).into_iter().map(without).collect::<Vec<_>>()
     };
-    assert_eq!(timeless(events(&folder.path().join("again.jsonl"))), timeless(log));
+    let (one, two) = (run("1"), run("2"));
+    assert!(one.len() == 1 + 6 + 6 && one == two);
 }

@@ -2,6 +2,7 @@
 //! that learn.
 //!
 //! Both tasks over five seeds with all algorithms: `cargo test --release --test networks policy_example -- --ignored`.
+#![cfg(feature = "nn")]
 
 use std::f64::consts::{PI, TAU};
 

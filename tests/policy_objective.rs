@@ -1,5 +1,6 @@
 //! Networks as policies: the surrogate from its definition, its gradient against differences, the Fisher matrix as the
 //! Hessian of the divergence, the clip, minibatches, refusals.
+#![cfg(feature = "nn")]
 
 use pullback::nn::{Activation, Loss, Mlp, Policy, Reduction};
 use pullback::optim::{LayeredObjective, Objective, PolicyObjective};

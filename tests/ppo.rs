@@ -1,4 +1,5 @@
 //! PPO: epochs of minibatches as they are said to be, the stop on the divergence, errors that take everything back.
+#![cfg(feature = "nn")]
 
 use std::cell::RefCell;
 

@@ -14,7 +14,8 @@ use pullback::curvature::{
 use pullback::factor::{Cholesky, SymEigen};
 use pullback::kronecker::{KroneckerEigen, KroneckerProduct};
 use pullback::krylov::{
-    Budget, CgOptions, LanczosOptions, LsmrOptions, lanczos, lanczos_block, lsmr, multi_shift_cg, pcg,
+    Budget, CgOptions, LanczosOptions, LsmrOptions, MinresOptions, Reorthogonalization, block_cg, gltr, lanczos,
+    lanczos_block, lsmr, lsqr, minres, multi_shift_cg, multi_shift_cg_in_metric, pcg, steihaug,
 };
 use pullback::linop::{DenseOperator, DiagonalMetric, Identity};
 use pullback::optim::{
@@ -132,6 +133,25 @@ fn scratch_for_right_hand_sides() {
 }
 
 #[test]
+fn scratch_of_trust_regions() {
+    let n = 60;
+    let a = operator::<f64>(&spd(n));
+    let identity = Identity::new(n);
+    for (suffix, m_inv) in [("without", None), ("with", Some(&identity as &dyn Preconditioner<f64>))] {
+        let (b, options) = (random(n, 1, 1), CgOptions::default());
+        for method in ["Steihaug", "GLTR"] {
+            for ctx in contexts::<f64>() {
+                let mut x = vec![0.0; n];
+                let solve = if method == "GLTR" { gltr } else { steihaug };
+                solve(&ctx, &a, m_inv, b.as_slice(), 1e3, &mut x, &options).unwrap();
+                let expected = stated(&format!("{method} {suffix} preconditioner"), 1)[0] * n * F64;
+                assert_eq!(ctx.high_water(), expected, "{method} {suffix}, {}", ctx.backend().name());
+            }
+        }
+    }
+}
+
+#[test]
 fn scratch_of_the_other_kinds() {
     let (n, reference) = (60, Ctx::reference());
     fn solving<'a>(solver: impl DampedSolver<f64> + 'a) -> impl Fn(&Ctx<f64>, &Mat<f64>, &mut Mat<f64>) + 'a {
@@ -155,7 +175,7 @@ fn scratch_of_the_other_kinds() {
     let incomplete = IncompleteCholesky::new(&sparse, lambda()).unwrap();
     scratch_row("IncompleteCholesky apply", |ctx, b, x| incomplete.apply(ctx, b.as_ref(), x.as_mut()).unwrap());
     let symmetric = operator::<f64>(&spd(n));
-    let steps = LanczosOptions { reorthogonalize: false, ..LanczosOptions::steps(4) };
+    let steps = LanczosOptions { reorthogonalization: Reorthogonalization::None, ..LanczosOptions::steps(4) };
     scratch_row("Lanczos", |ctx, b, _| drop(lanczos_block(ctx, &symmetric, b.as_ref(), steps).unwrap()));
 }
 
@@ -236,6 +256,14 @@ fn scratch_of_sample_space_paths() {
             lsmr(ctx, &tall, &b.as_slice()[..p], solution, &options).unwrap();
         },
     );
+    sized_scratch(
+        ("LSQR", p),
+        |_| [p, rows],
+        |ctx, b, x| {
+            let solution = &mut x.as_mut_slice()[..rows];
+            lsqr(ctx, &tall, &b.as_slice()[..p], solution, &options).unwrap();
+        },
+    );
 }
 
 #[test]
@@ -250,6 +278,17 @@ fn scratch_of_shifts_factors_and_chains() {
             let mut x = shifts.map(|_| Mat::zeros(n, b.ncols()));
             let mut views: Vec<_> = x.iter_mut().map(Mat::as_mut).collect();
             multi_shift_cg(ctx, &a, &shifts, b.as_ref(), &mut views, &CgOptions::default()).unwrap();
+        },
+    );
+    let metric = DiagonalMetric::new(vec![2.0; n]).unwrap();
+    sized_scratch(
+        ("multi-shift CG in a metric", n),
+        |k| [n * k, n * k * shifts.len()],
+        |ctx, b, _| {
+            let mut x = shifts.map(|_| Mat::zeros(n, b.ncols()));
+            let mut views: Vec<_> = x.iter_mut().map(Mat::as_mut).collect();
+            let options = CgOptions::default();
+            multi_shift_cg_in_metric(ctx, &a, &metric, &shifts, b.as_ref(), &mut views, &options).unwrap();
         },
     );
     for (name, damping) in [
@@ -274,6 +313,35 @@ fn scratch_of_shifts_factors_and_chains() {
             solver.solve(ctx, b.as_ref(), x.as_mut()).unwrap();
         },
     );
+}
+
+#[test]
+fn scratch_of_the_other_krylov_methods() {
+    let n = 60;
+    let a = operator::<f64>(&spd(n));
+    let identity = Identity::new(n);
+    let preconditioner: &dyn Preconditioner<f64> = &identity;
+    for (name, m_inv) in [("MINRES without preconditioner", None), ("MINRES with preconditioner", Some(preconditioner))]
+    {
+        sized_scratch(
+            (name, n),
+            |_| [n],
+            |ctx, b, x| {
+                for (b, x) in b.as_ref().cols().zip(x.as_mut().cols_mut()) {
+                    minres(ctx, &a, m_inv, b, x, &MinresOptions::default()).unwrap();
+                }
+            },
+        );
+    }
+    for m_inv in [None, Some(preconditioner)] {
+        sized_scratch(
+            ("block CG", n),
+            |k| [n * k, k * k],
+            |ctx, b, x| {
+                block_cg(ctx, &a, m_inv, b.as_ref(), x.as_mut(), &CgOptions::default()).unwrap();
+            },
+        );
+    }
 }
 
 /// A chain of equal layers.

@@ -41,6 +41,7 @@ mod list {
     use pullback::stats::{layout::Order, *};
     use pullback::testing::gallery::{Named, Random, Sign};
     use pullback::testing::krylov::{Domain, Outcome};
+    use pullback::testing::problems::{self, nist};
     use pullback::testing::{lapack::*, optimizer::Goal, strategies::Drawn, *};
     use pullback::*;
 
@@ -63,9 +64,15 @@ mod list {
         dyn TransposeOperator<T>, dyn Metric<T>,
     );
     send_and_sync!(
-        KRYLOV: CgOptions<T>, CgStart, StallRule, CgReport<T>, CgColumn<T>, CgStop, LsmrOptions<T>, LsmrReport,
-        LsmrStop, MultiShiftReport, ShiftColumn, Lanczos<T>, LanczosOptions, LanczosEnd, Ritz<T>, RitzValue, Budget,
+        KRYLOV: CgOptions<T>, CgStart<T>, KeepIterates, NegativeCurvature, StallRule, CgReport<T>, CgColumn<T>,
+        KeptIterate<T>, LanczosCoefficients, TrustRegionReport, CgStop, LsmrOptions<T>, LsmrReport, LsmrStop, MinresOptions<T>,
+        MinresReport, MinresStop, BlockCgReport, BlockCgColumn, Reorthogonalization,
+        MultiShiftReport, ShiftColumn, Lanczos<T>, LanczosOptions, LanczosEnd, Ritz<T>, RitzValue, Budget,
         Estimate, DiagonalEstimate,
+    );
+    send_and_sync!(
+        HESSIAN_FREE: HessianFree<T, NoPreconditioner>, HessianFreeOptions<T>, NoPreconditioner, MartensDiagonal<T>,
+        KroneckerInner<T, ()>, KroneckerInnerOptions<T>,
     );
     send_and_sync!(
         KRONECKER: KroneckerProduct<T>, KroneckerEigen<T>, KroneckerMetric<T>, PairSign, KroneckerPairInverse<T>,
@@ -107,6 +114,10 @@ mod list {
         PRECONDITIONERS: Jacobi<T>, Nystrom<T>, PivotedCholesky<T>, IncompleteCholesky<T>, SparseLower<T>,
     );
     send_and_sync!(
+        PROXIMAL: Proximal<T>, ProximalOptions<T>, InnerMinimizer<T>, OutputDistance, ProximalModel<T>,
+        ProximalModelOptions<T>, LossOrder,
+    );
+    send_and_sync!(
         STATS: Decay, MovingAverage, KroneckerFactors<T>, Order, CrossFactors<T>, DiagonalMoments<T>, DiagonalRule,
         EigenKroneckerMoments<T>, InputSplit, SplitFactors<T>,
     );
@@ -116,14 +127,29 @@ mod list {
         ModelDamping, LevenbergMarquardt, IterateAverage<T>, StepReport<T>, Passes, ParamBlock, ParamLayout, FisherKind,
         LayerShape, KfacCosts, DampingCosts, KfacBlocks, TridiagonalOptions<T>, TridiagonalPreconditioner<T>,
         LayerStructure, FactorLimit, FactorCost, Spring<T>, SpringOptions<T>, Linearization<T, DenseJacobian<T>>,
-        PolynomialAverage<T>, CurvatureClip, GrowingBatch, Schedule, Decline, Explanation<'static, T>, Run<'static>, InnerStop, InnerReport, PhaseSeconds,
+        Marquardt<T>, MarquardtOptions, PolynomialAverage<T>, CurvatureClip, GrowingBatch, Schedule, Decline, Explanation<'static, T>, Run<'static>, InnerStop, InnerReport, PhaseSeconds,
         Trpo, TrpoOptions, Acktr<T, Vec<T>>, AcktrOptions, Divergence, Ppo<Adam<T>>, PpoOptions, AdvantageEstimator,
         CurvatureMatrix, Line<'static, T, LeastSquares<T>>, SearchStart, SearchStop, SearchReport, FixedStep, Armijo,
     );
     send_and_sync!(
+        DESCENT: Descent<T, SteepestDescent, StrongWolfe>, Batches, SteepestDescent, PreconditionedDirection<Identity>,
+        ConjugateDirection<T>, CgFormula, NonlinearCgOptions, BfgsDirection<T>, BfgsOptions, LbfgsDirection<T>,
+        LbfgsOptions, InitialMatrix, CurvatureRule, AcceptedStep<'static, T>, DirectionReport, StrongWolfe, HagerZhang,
+        GridSearch, SecantStep,
+    );
+    send_and_sync!(
+        SECOND_ORDER: DampedNewton<T, DenseModel<T>>, DampingRule, Nielsen, DampingMetric, Indefinite, ModelStep<T>,
+        DenseModel<T>, KernelModel<T>, CgModel<T>, KroneckerModel<T>, DiagonalSource, Newton<T>, GaussNewton<T>,
+        NaturalGradient<T>, LevenbergMarquardtMethod<T>, TrustRegionNewton, TrustRegionOptions, RegionSolver, Forcing,
+    );
+    send_and_sync!(
         TESTING: PoType, PoMatrix<T>, SepType, SepMatrix<T>, Form, Spectrum, Magnitude, Measured, Random, Named, Sign,
-        Domain, Outcome, Goal, Drawn<T>, Padded<T>, Fault<T>, Regression<T>, LeastSquares<T>, Measure, Law, Report,
+        Domain, Outcome, Goal, Drawn<T>, Padded<T>, Fault<T>, Regression<T>, RegressionJacobian<'static, T>, LeastSquares<T>, Measure, Law, Report,
         Recorder, Claim<'static, T>, Setup<T>,
+    );
+    send_and_sync!(
+        PROBLEMS: problems::Jet, problems::SumOfSquares, problems::MoreGarbowHillstrom, problems::Limits,
+        problems::Outcome, problems::Stop, nist::Model, nist::Difficulty, nist::Parameter, nist::Regression,
     );
     #[cfg(feature = "nn")]
     mod nn {
@@ -136,7 +162,7 @@ mod list {
             NETWORKS: Mlp<T>, MlpBuilder<T>, Layer, Activation, Loss, Reduction, Init, Batch<T>, Workspace<T>, Metrics, Policy<T>,
             PolicyBatch<T>,
         );
-        send_and_sync!(OPERATORS: GgnOperator<'static, T>, HessianOperator<'static, T>, MlpJacobian<'static, T>);
+        send_and_sync!(OPERATORS: MlpAnchor<T>, GgnOperator<'static, T>, HessianOperator<'static, T>, MlpJacobian<'static, T>);
         send_and_sync!(
             DATA: Dataset<T>, Targets<T>, Minibatches, Partial, Scaling<T>, Standardization<T>, Table<T>, Idx,
         );
@@ -152,7 +178,12 @@ mod list {
         // the two native backends are declared whatever features are on
         let below = [BASE, BACKEND, FACTOR, LINOP, KRYLOV, KRONECKER, "Faer", "Blas"];
         let curvature = [CURVATURE, STRUCTURES, SAMPLE_SPACE, SWEEPS, METRICS, PRECONDITIONERS];
-        below.into_iter().chain(curvature).chain([STATS, OPTIM, TESTING]).chain(nn::ALL).collect()
+        below
+            .into_iter()
+            .chain(curvature)
+            .chain([PROXIMAL, STATS, OPTIM, DESCENT, SECOND_ORDER, HESSIAN_FREE, TESTING, PROBLEMS])
+            .chain(nn::ALL)
+            .collect()
     }
 }
 

@@ -1,4 +1,5 @@
 //! TRPO: the step at the radius, the acceptance rule, what a rejection leaves, the natural gradient by a dense oracle.
+#![cfg(feature = "nn")]
 
 use pullback::nn::Loss;
 use pullback::optim::line_search::SearchStop;

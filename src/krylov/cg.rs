@@ -8,11 +8,12 @@
 //!             finite. Convergence is judged by the running residual; the report holds the true one.
 //! Cost        one product and about 14n flops a column and iteration (16n with M, and one product with M⁻¹; 4n for the
 //!             stall rule); one product more at the end, one for a warm start. Scratch: 3 n-vectors a column, 4 with M.
-//! Laws        tests/pcg.rs, tests/pcg_allocations.rs.
+//!             On demand beside them: the iterates kept, and α and β of every step.
+//! Laws        tests/pcg.rs, tests/pcg_stops.rs, tests/pcg_gains.rs, tests/pcg_allocations.rs.
 //! Reference   M. R. Hestenes, E. Stiefel, J. Res. Nat. Bur. Standards 49 (1952) 409-436; Y. Saad, Iterative Methods
 //!             for Sparse Linear Systems, 2nd ed., algorithm 9.1 (with the preconditioner).
 
-use super::{CgColumn, CgOptions, CgReport, CgStart, CgStop};
+use super::{CgColumn, CgOptions, CgReport, CgStart, CgStop, KeepIterates, NegativeCurvature};
 use crate::backend::sums::dot;
 use crate::backend::{Ctx, Scratch, check};
 use crate::error::{Result, check_shape};
@@ -110,7 +111,7 @@ impl<T: Scalar> Run<'_, '_, T> {
         let (n, k) = self.b.shape();
         let CgReport { columns, slots, products } = &mut *self.report;
         columns.resize_with(k, CgColumn::default);
-        columns.iter_mut().for_each(CgColumn::reset);
+        columns.iter_mut().for_each(|column| column.reset(self.opts.coefficients));
         slots.clear();
         *products = 0;
         let mut warm = false;
@@ -121,6 +122,8 @@ impl<T: Scalar> Run<'_, '_, T> {
             } else if check::finite_slice("pcg", x).is_err() {
                 x.fill(T::ZERO);
                 column.stop = CgStop::Breakdown;
+            } else if let CgStart::Decayed(decay) = self.opts.start {
+                x.iter_mut().for_each(|x| *x *= decay);
             }
             warm |= x.iter().any(|&x| x != T::ZERO);
         }
@@ -159,7 +162,8 @@ impl<T: Scalar> Run<'_, '_, T> {
             } else if rz <= 0.0 {
                 self.leave(s, CgStop::PreconditionerNotPositive);
             } else {
-                let beta = T::of(rz / column.rz);
+                column.beta = rz / column.rz;
+                let beta = T::of(column.beta);
                 column.rz = rz;
                 let p = slot_mut(&mut self.p, n, s);
                 if first {
@@ -197,6 +201,9 @@ impl<T: Scalar> Run<'_, '_, T> {
         let column = &mut self.report.columns[j];
         column.stop = stop;
         column.model = model(self.x.col(j), self.b.col(j), slot(&self.r, n, s), column.scale);
+        if self.opts.keep != KeepIterates::None && column.iterations > 0 {
+            column.keep(self.x.col(j), column.model);
+        }
         self.active -= 1;
         if s < self.active {
             let last = self.active * n..(self.active + 1) * n;
@@ -270,6 +277,13 @@ impl<T: Scalar> CgColumn<T> {
         if curvature <= 0.0 {
             self.curvature = Some(curvature);
             self.direction.extend_from_slice(p);
+            let along = T::of(1.0 / self.scale);
+            let follow = opts.negative_curvature == NegativeCurvature::FollowDirection && self.iterations == 0;
+            if follow && stays_finite(x, along, p) && stays_finite(r, -T::ONE, ap) {
+                axpy(along, p, x);
+                axpy(-T::ONE, ap, r);
+                self.iterations = 1;
+            }
             return Some(CgStop::NonPositiveCurvature);
         }
         let alpha = self.rz / curvature;
@@ -281,6 +295,12 @@ impl<T: Scalar> CgColumn<T> {
         axpy(alpha_r, ap, r);
         self.iterations += 1;
         self.rr = dot(r, r);
+        if let Some(lanczos) = &mut self.lanczos {
+            lanczos.push(alpha, self.beta);
+        }
+        if opts.keep.keeps(self.iterations) {
+            self.keep(x, model(x, b, r, self.scale));
+        }
         if let Some(rule) = opts.stall {
             self.models.push(model(x, b, r, self.scale));
             if self.rr.sqrt() > self.threshold && rule.stalled(&self.models) {
@@ -323,7 +343,7 @@ fn residual<T: Scalar>(b: &[T], ax: &[T], scale: T, r: &mut [T]) {
 }
 
 /// φ(x) = ½ xᵀ(-b - r), r being scaled.
-fn model<T: Scalar>(x: &[T], b: &[T], r: &[T], scale: f64) -> f64 {
+pub(super) fn model<T: Scalar>(x: &[T], b: &[T], r: &[T], scale: f64) -> f64 {
     let sum: f64 = x.iter().zip(b).zip(r).map(|((&x, &b), &r)| x.f64() * (scale * b.f64() + r.f64())).sum();
     -0.5 * sum / scale
 }
@@ -334,7 +354,7 @@ pub(super) fn axpy<T: Scalar>(s: T, x: &[T], y: &mut [T]) {
 }
 
 /// Whether y + s x is finite in every element.
-fn stays_finite<T: Scalar>(y: &[T], s: T, x: &[T]) -> bool {
+pub(super) fn stays_finite<T: Scalar>(y: &[T], s: T, x: &[T]) -> bool {
     let sum = y.iter().zip(x).fold(T::ZERO, |acc, (&y, &x)| {
         let moved = y + s * x;
         acc + T::ZERO * moved // 0, or NaN

@@ -1,20 +1,69 @@
-//! Settings of conjugate gradient: tolerances, iteration budget, starting point, Martens' stall rule.
+//! Settings of conjugate gradient: tolerances, iteration budget, starting point, Martens' stall rule, which iterates are
+//! kept, and what happens at a direction of non-positive curvature.
 //!
-//! Laws        tests/pcg.rs.
+//! Laws        tests/pcg.rs, tests/pcg_gains.rs.
 //! Reference   J. Martens, Deep learning via Hessian-free optimization, ICML 2010, section 4.4 (the stall rule).
 
 use crate::error::{Error, Result};
 use crate::scalar::Scalar;
 
 /// Where conjugate gradient starts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
-pub enum CgStart {
+pub enum CgStart<T> {
     /// From the X passed in (a warm start). One extra product, unless X is zero.
     #[default]
     Given,
     /// From zero; the old contents of X are not read.
     Zero,
+    /// From that multiple of the X passed in, a finite one: 0.95 of the solution of the problem before in Martens' code.
+    Decayed(T),
+}
+
+/// Which iterates are kept beside the last one.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub enum KeepIterates {
+    /// None.
+    #[default]
+    None,
+    /// Those after ⌈`first` · `ratio`^q⌉ iterations, q = 0, 1, ..., and the last: log(iterations) copies of x.
+    Geometric {
+        /// The first one, at least 1.
+        first: f64,
+        /// Above 1.
+        ratio: f64,
+    },
+}
+
+impl KeepIterates {
+    /// The values of Martens' code: 5, 7, 9, 11, 15, 19, 25, 32, ..., which is ⌈5 · 1.3^q⌉.
+    pub fn martens() -> Self {
+        KeepIterates::Geometric { first: 5.0, ratio: 1.3 }
+    }
+
+    /// Whether the iterate after that many iterations is one of the sequence.
+    pub fn keeps(&self, iteration: usize) -> bool {
+        let KeepIterates::Geometric { first, ratio } = *self else { return false };
+        if iteration == 0 {
+            return false;
+        }
+        // the first q beyond iteration - 1, and its neighbours against rounding
+        let q = (((iteration - 1) as f64 / first).ln() / ratio.ln()).floor().max(0.0);
+        [q - 1.0, q, q + 1.0].into_iter().any(|q| q >= 0.0 && (first * ratio.powf(q)).ceil() == iteration as f64)
+    }
+}
+
+/// What happens at a direction p with pᵀA p <= 0. However it is chosen, [`CgColumn`](super::CgColumn) offers p.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub enum NegativeCurvature {
+    /// The column stops with the iterate it has.
+    #[default]
+    Stop,
+    /// As `Stop`, but where no step has been taken the first direction is one: x₀ + p, p = M⁻¹(b - A x₀), so that a
+    /// Newton step always goes downhill (Nocedal and Wright, algorithm 7.1). φ falls by at least rᵀp.
+    FollowDirection,
 }
 
 /// Stop when the quadratic model falls too slowly: at step i with k = max(`min_window`, ⌈`fraction` i⌉),
@@ -71,13 +120,19 @@ pub struct CgOptions<T> {
     pub absolute_tolerance: T,
     /// Most iterations of a column.
     pub max_iterations: usize,
-    /// Warm start, or zero.
-    pub start: CgStart,
+    /// Warm start, decayed or not, or zero.
+    pub start: CgStart<T>,
     /// Martens' rule, off by default.
     pub stall: Option<StallRule>,
+    /// Iterates to keep, none by default.
+    pub keep: KeepIterates,
+    /// What to do about a direction of non-positive curvature; to stop, by default.
+    pub negative_curvature: NegativeCurvature,
+    /// Whether to keep α and β of every step for [`CgColumn::lanczos`](super::CgColumn::lanczos); not by default.
+    pub coefficients: bool,
 }
 
-/// Starts from the X given; √ε relative, 0 absolute, 1000 iterations, no stall rule.
+/// Starts from the X given; √ε relative, 0 absolute, 1000 iterations, no stall rule, nothing kept.
 impl<T: Scalar> Default for CgOptions<T> {
     fn default() -> Self {
         Self {
@@ -86,6 +141,9 @@ impl<T: Scalar> Default for CgOptions<T> {
             max_iterations: 1000,
             start: CgStart::Given,
             stall: None,
+            keep: KeepIterates::None,
+            negative_curvature: NegativeCurvature::Stop,
+            coefficients: false,
         }
     }
 }
@@ -107,6 +165,21 @@ impl<T: Scalar> CgOptions<T> {
         };
         tolerance("relative_tolerance", self.relative_tolerance)?;
         tolerance("absolute_tolerance", self.absolute_tolerance)?;
+        match self.start {
+            CgStart::Decayed(decay) if !decay.is_finite() => {
+                return Err(Error::invalid("start", format!("the decay {decay} must be finite")));
+            }
+            _ => {}
+        }
+        match self.keep {
+            KeepIterates::Geometric { first, .. } if !(first >= 1.0 && first.is_finite()) => {
+                return Err(Error::invalid("keep.first", format!("{first} must be finite and at least 1")));
+            }
+            KeepIterates::Geometric { ratio, .. } if !(ratio > 1.0 && ratio.is_finite()) => {
+                return Err(Error::invalid("keep.ratio", format!("{ratio} must be finite and above 1")));
+            }
+            _ => {}
+        }
         match self.stall {
             Some(rule) if rule.min_window == 0 => Err(Error::invalid("stall.min_window", "must be at least 1")),
             Some(rule) if !(rule.fraction >= 0.0 && rule.fraction.is_finite()) => {
@@ -116,6 +189,24 @@ impl<T: Scalar> CgOptions<T> {
                 Err(Error::invalid("stall.progress", format!("{} must be finite and positive", rule.progress)))
             }
             _ => Ok(()),
+        }
+    }
+
+    /// [`CgOptions::check`], and that nothing is asked for which only [`pcg`](super::pcg) has, since it belongs to one
+    /// column with a run of its own.
+    pub(super) fn check_shared(&self) -> Result<()> {
+        self.check()?;
+        let refused = |name| Err(Error::invalid(name, "is for pcg alone: the solves here share one run"));
+        if self.stall.is_some() {
+            refused("stall")
+        } else if self.keep != KeepIterates::None {
+            refused("keep")
+        } else if self.coefficients {
+            refused("coefficients")
+        } else if self.negative_curvature != NegativeCurvature::Stop {
+            refused("negative_curvature")
+        } else {
+            Ok(())
         }
     }
 }

@@ -1,6 +1,17 @@
 //! What conjugate gradient found, column by column; reused, it keeps its memory.
 
-use super::CgStop;
+use super::{CgStop, LanczosCoefficients};
+
+/// An iterate that was kept.
+#[derive(Debug, Clone, PartialEq)]
+pub struct KeptIterate<T> {
+    /// After that many iterations.
+    pub iteration: usize,
+    /// φ(x), from the running residual.
+    pub model: f64,
+    /// x.
+    pub x: Vec<T>,
+}
 
 /// How conjugate gradient went for one right-hand side.
 #[derive(Debug, Clone)]
@@ -20,6 +31,13 @@ pub struct CgColumn<T> {
     pub(super) direction: Vec<T>,
     /// φ(x_0), φ(x_1), ... where the stall rule is on.
     pub(super) models: Vec<f64>,
+    /// The first `kept_count` are of this run, the others memory to reuse.
+    pub(super) kept: Vec<KeptIterate<T>>,
+    pub(super) kept_count: usize,
+    /// Where they were asked for.
+    pub(super) lanczos: Option<LanczosCoefficients>,
+    /// β of the current direction.
+    pub(super) beta: f64,
     /// The power of two by which b and r are scaled.
     pub(super) scale: f64,
     /// Bound for the norm of the scaled residual.
@@ -41,12 +59,34 @@ impl<T> Default for CgColumn<T> {
             curvature: None,
             direction: Vec::new(),
             models: Vec::new(),
+            kept: Vec::new(),
+            kept_count: 0,
+            lanczos: None,
+            beta: 0.0,
             scale: 1.0,
             threshold: 0.0,
             norm_b: 0.0,
             rr: 0.0,
             rz: 0.0,
         }
+    }
+}
+
+impl<T: Copy> CgColumn<T> {
+    /// Keeps x as the iterate reached, unless it is kept already.
+    pub(super) fn keep(&mut self, x: &[T], model: f64) {
+        let iteration = self.iterations;
+        if self.kept().last().is_some_and(|last| last.iteration == iteration) {
+            return;
+        }
+        if self.kept_count == self.kept.len() {
+            self.kept.push(KeptIterate { iteration, model, x: Vec::new() });
+        }
+        let entry = &mut self.kept[self.kept_count];
+        (entry.iteration, entry.model) = (iteration, model);
+        entry.x.clear();
+        entry.x.extend_from_slice(x);
+        self.kept_count += 1;
     }
 }
 
@@ -63,12 +103,25 @@ impl<T> CgColumn<T> {
         &self.models
     }
 
-    /// Back to the state before a run; memory is kept.
-    pub(super) fn reset(&mut self) {
+    /// The iterates kept, in order, the last x at the end: empty unless [`CgOptions::keep`](super::CgOptions::keep) asks
+    /// for them, and where x never moved.
+    pub fn kept(&self) -> &[KeptIterate<T>] {
+        &self.kept[..self.kept_count]
+    }
+
+    /// α and β of every step, where [`CgOptions::coefficients`](super::CgOptions::coefficients) asks for them.
+    pub fn lanczos(&self) -> Option<&LanczosCoefficients> {
+        self.lanczos.as_ref()
+    }
+
+    /// Back to the state before a run, with coefficients or without; memory is kept.
+    pub(super) fn reset(&mut self, coefficients: bool) {
         let (mut direction, mut models) = (std::mem::take(&mut self.direction), std::mem::take(&mut self.models));
         direction.clear();
         models.clear();
-        *self = Self { direction, models, ..Self::default() };
+        let mut lanczos = coefficients.then(|| self.lanczos.take().unwrap_or_default());
+        lanczos.iter_mut().for_each(LanczosCoefficients::clear);
+        *self = Self { direction, models, lanczos, kept: std::mem::take(&mut self.kept), ..Self::default() };
     }
 }
 

@@ -9,15 +9,19 @@
 //! recursion ends there with exact eigenvalues. That is an outcome, [`LanczosEnd::InvariantSubspace`], not an error.
 //!
 //! Cost        one product a step and column, 6n flops a step; full reorthogonalization adds 8nj flops at step j and
-//!             keeps the n x k basis (two columns without it). One block product a step for all columns.
-//! Deviations  Reorthogonalization is by two passes over the whole basis. Without it V loses orthogonality once a Ritz
-//!             value has converged, and T holds copies of it; the residual bounds stay true. Inner products in f64.
+//!             keeps the n x k basis (two columns without it); selective adds 8n flops a step, 8nj at the few steps that
+//!             need it, and 7j for the estimate. One block product a step for all columns.
+//! Deviations  Reorthogonalization is by two passes over the whole basis; the selective kind decides by Simon's recurrence
+//!             when (see [`Reorthogonalization`]). Without it V loses orthogonality once a Ritz value has converged, and T
+//!             holds copies of it; the residual bounds stay true. Inner products in f64.
 //! Laws        tests/lanczos.rs.
 //! Reference   C. Lanczos, J. Res. Nat. Bur. Standards 45 (1950) 255-282, doi 10.6028/jres.045.026; B. N. Parlett, The
 //!             Symmetric Eigenvalue Problem, 1998, chapter 13; C. C. Paige, IMA J. Appl. Math. 10 (1972) 373-381,
 //!             doi 10.1093/imamat/10.3.373.
 
+use super::Reorthogonalization;
 use super::cg::axpy;
+use super::orthogonality::{Guard, Step};
 use super::ritz::Ritz;
 use crate::backend::sums::{dot, norm};
 use crate::backend::{Ctx, check};
@@ -30,20 +34,21 @@ use crate::scalar::Scalar;
 ///
 /// ```
 /// use pullback::krylov::LanczosOptions;
-/// assert!(LanczosOptions::steps(20).reorthogonalize);
+/// use pullback::krylov::Reorthogonalization;
+/// assert_eq!(LanczosOptions::steps(20).reorthogonalization, Reorthogonalization::Full);
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LanczosOptions {
     /// Most steps, at least 1; with reorthogonalization the order of the operator caps them.
     pub steps: usize,
-    /// Orthogonalize each new vector against the whole basis, which is then kept.
-    pub reorthogonalize: bool,
+    /// When a new vector is orthogonalized against the whole basis.
+    pub reorthogonalization: Reorthogonalization,
 }
 
 impl LanczosOptions {
     /// That many steps with full reorthogonalization.
     pub fn steps(steps: usize) -> Self {
-        Self { steps, reorthogonalize: true }
+        Self { steps, reorthogonalization: Reorthogonalization::Full }
     }
 }
 
@@ -75,6 +80,7 @@ pub struct Lanczos<T> {
     betas: Vec<f64>,
     start_norm: f64,
     end: LanczosEnd,
+    reorthogonalizations: usize,
     basis: Option<Mat<T>>,
 }
 
@@ -104,7 +110,12 @@ impl<T: Scalar> Lanczos<T> {
         self.end
     }
 
-    /// V_k (n x k), kept with reorthogonalization.
+    /// The steps at which a new vector was orthogonalized against the whole basis: all or none of them, or some.
+    pub fn reorthogonalizations(&self) -> usize {
+        self.reorthogonalizations
+    }
+
+    /// V_k (n x k), kept with reorthogonalization, full or selective.
     pub fn basis(&self) -> Option<&Mat<T>> {
         self.basis.as_ref()
     }
@@ -161,9 +172,11 @@ pub fn lanczos_block<T: Scalar>(
         return Err(Error::invalid("steps", "at least one step is needed"));
     }
     // without an orthogonal basis, more steps than n still find what is missing
-    let steps = if options.reorthogonalize { options.steps.min(n.max(1)) } else { options.steps };
-    let capacity = if options.reorthogonalize { steps } else { steps.min(2) };
-    let mut columns = starts.cols().map(|v| Column::new(v, capacity)).collect::<Result<Vec<_>>>()?;
+    let keep = options.reorthogonalization != Reorthogonalization::None;
+    let steps = if keep { options.steps.min(n.max(1)) } else { options.steps };
+    let capacity = if keep { steps } else { steps.min(2) };
+    let new = |v| Column::new(v, capacity, options.reorthogonalization);
+    let mut columns = starts.cols().map(new).collect::<Result<Vec<_>>>()?;
     let (mut v, mut av) = (ctx.scratch(n, k), ctx.scratch(n, k));
     for step in 0..steps {
         let active: Vec<usize> = (0..k).filter(|&c| columns[c].end.is_none()).collect();
@@ -178,10 +191,10 @@ pub fn lanczos_block<T: Scalar>(
         let output = MatMut::from_slice(&mut av.as_mut_slice()[..block], n, active.len(), n.max(1))?;
         a.apply(ctx, input, output)?;
         for (slot, &c) in active.iter().enumerate() {
-            columns[c].step(ctx, step, steps, &mut av.as_mut_slice()[slot * n..][..n], options.reorthogonalize)?;
+            columns[c].step(ctx, step, steps, &mut av.as_mut_slice()[slot * n..][..n])?;
         }
     }
-    Ok(columns.into_iter().map(|column| column.finish(options.reorthogonalize)).collect())
+    Ok(columns.into_iter().map(|column| column.finish(keep)).collect())
 }
 
 /// One recursion under way. Vector j lives in column j modulo the capacity of `vectors`.
@@ -193,10 +206,12 @@ struct Column<T> {
     /// Largest ‖A v_j‖ so far, a lower bound of ‖A‖.
     size: f64,
     end: Option<LanczosEnd>,
+    guard: Guard,
+    reorthogonalizations: usize,
 }
 
 impl<T: Scalar> Column<T> {
-    fn new(start: &[T], capacity: usize) -> Result<Self> {
+    fn new(start: &[T], capacity: usize, kind: Reorthogonalization) -> Result<Self> {
         let scale = check::power_of_two_scale(MatRef::from_column(start));
         let mut vectors = Mat::zeros(start.len(), capacity);
         let first = vectors.as_mut_slice().get_mut(..start.len()).unwrap_or_default();
@@ -208,7 +223,16 @@ impl<T: Scalar> Column<T> {
         let inverse = T::of(1.0 / norm);
         first.iter_mut().for_each(|v| *v *= inverse);
         let start_norm = norm / scale.scale(T::ONE).f64();
-        Ok(Self { vectors, alphas: Vec::new(), betas: Vec::new(), start_norm, size: 0.0, end: None })
+        Ok(Self {
+            vectors,
+            alphas: Vec::new(),
+            betas: Vec::new(),
+            start_norm,
+            size: 0.0,
+            end: None,
+            guard: Guard::new(kind),
+            reorthogonalizations: 0,
+        })
     }
 
     fn vector(&self, j: usize) -> &[T] {
@@ -217,7 +241,7 @@ impl<T: Scalar> Column<T> {
     }
 
     /// Step j (from 0): w holds A v_j on entry.
-    fn step(&mut self, ctx: &Ctx<T>, j: usize, steps: usize, w: &mut [T], reorthogonalize: bool) -> Result<()> {
+    fn step(&mut self, ctx: &Ctx<T>, j: usize, steps: usize, w: &mut [T]) -> Result<()> {
         check::finite_slice("lanczos: product", w)?;
         let n = w.len();
         self.size = self.size.max(norm(w));
@@ -226,7 +250,8 @@ impl<T: Scalar> Column<T> {
         }
         let alpha = dot(self.vector(j), w);
         axpy(T::of(-alpha), self.vector(j), w);
-        if reorthogonalize {
+        if self.must_reorthogonalize(j, alpha, w) {
+            self.reorthogonalizations += 1;
             let mut coefficients = ctx.scratch(j + 1, 1);
             let basis = self.vectors.as_ref().submatrix(0, 0, n, j + 1)?;
             for _ in 0..2 {
@@ -239,7 +264,7 @@ impl<T: Scalar> Column<T> {
             return Err(Error::not_finite("lanczos: product"));
         }
         self.alphas.push(alpha);
-        if beta <= 16.0 * (n as f64).sqrt() * T::EPS.f64() * self.size || (reorthogonalize && j + 1 == n) {
+        if beta <= 16.0 * (n as f64).sqrt() * T::EPS.f64() * self.size || (self.guard.keeps() && j + 1 == n) {
             self.betas.push(0.0);
             self.end = Some(LanczosEnd::InvariantSubspace);
             return Ok(());
@@ -255,10 +280,37 @@ impl<T: Scalar> Column<T> {
         Ok(())
     }
 
+    /// Whether w, which is to become v_{j+1}, must be orthogonalized against the whole basis. With selective
+    /// reorthogonalization w is first made orthogonal to v_j and v_{j-1} to rounding.
+    fn must_reorthogonalize(&mut self, j: usize, alpha: f64, w: &mut [T]) -> bool {
+        if let Guard::Selective(_) = self.guard {
+            for neighbour in [j.checked_sub(1), Some(j)].into_iter().flatten() {
+                let left = dot(self.vector(neighbour), w);
+                axpy(T::of(-left), self.vector(neighbour), w);
+            }
+        }
+        match &mut self.guard {
+            Guard::Never => false,
+            Guard::Always => true,
+            Guard::Selective(estimate) => {
+                let level = (w.len() as f64).sqrt() * T::EPS.f64();
+                let step = Step { alphas: &self.alphas, betas: &self.betas, alpha, beta: norm(w), size: self.size };
+                estimate.advance(&step, level, T::EPS.f64().sqrt())
+            }
+        }
+    }
+
     fn finish(self, keep: bool) -> Lanczos<T> {
         let (n, k) = (self.vectors.nrows(), self.alphas.len());
         let basis = keep.then(|| Mat::from_fn(n, k, |i, j| self.vectors[(i, j)]));
         let end = self.end.unwrap_or(LanczosEnd::StepLimit);
-        Lanczos { alphas: self.alphas, betas: self.betas, start_norm: self.start_norm, end, basis }
+        Lanczos {
+            alphas: self.alphas,
+            betas: self.betas,
+            start_norm: self.start_norm,
+            end,
+            reorthogonalizations: self.reorthogonalizations,
+            basis,
+        }
     }
 }

@@ -12,12 +12,14 @@
 //! Reference   D. C.-L. Fong, M. Saunders, LSMR: An iterative algorithm for sparse least-squares problems, SIAM J. Sci.
 //!             Comput. 33 (2011) 2950-2971, doi 10.1137/10079687X, sections 2, 3, 5 and 6.
 
+use super::golub_kahan::{GolubKahan, combine, moves_finitely, rotation};
+use super::lsmr_options::Progress;
 use super::{LsmrOptions, LsmrReport, LsmrStop};
 use crate::backend::sums::norm;
 use crate::backend::{Ctx, Scratch, check};
 use crate::error::{Result, check_len};
 use crate::linop::TransposeOperator;
-use crate::mat::{MatMut, MatRef};
+use crate::mat::MatRef;
 use crate::scalar::Scalar;
 
 /// Minimizes ‖A x - b‖² + λ‖x‖² from x = 0. Without λ and with a deficient rank, x has the least norm.
@@ -52,41 +54,17 @@ pub fn lsmr<T: Scalar>(
     check_len("lsmr: x", n, x.len())?;
     x.fill(T::ZERO);
     let scale = check::power_of_two_scale(MatRef::from_column(b)).factor();
-    let mut run = Run {
-        ctx,
-        a,
-        u: ctx.scratch(m, 1),
-        v: ctx.scratch(n, 1),
-        h: ctx.scratch(n, 1),
-        hbar: ctx.scratch(n, 1),
-        au: ctx.scratch(n, 1),
-        av: ctx.scratch(m, 1),
-    };
-    run.u.as_mut_slice().iter_mut().zip(b).for_each(|(u, &b)| *u = scale * b);
+    let mut run = Run { basis: GolubKahan::new(ctx, a, b, scale), h: ctx.scratch(n, 1), hbar: ctx.scratch(n, 1) };
     let mut report = run.iterate(x, opts)?;
-    let unscaled = T::ONE / scale;
-    if stays_finite(x, unscaled) {
-        x.iter_mut().for_each(|x| *x *= unscaled);
-    } else {
-        x.fill(T::ZERO);
-        report.stop = LsmrStop::Breakdown;
-    }
-    run.true_residuals(b, x, opts, &mut report)?;
+    run.basis.finish(b, x, scale, opts.damping, &mut report)?;
     Ok(report)
 }
 
 /// The vectors of one solve.
 struct Run<'r, T: Scalar> {
-    ctx: &'r Ctx<T>,
-    a: &'r dyn TransposeOperator<T>,
-    u: Scratch<'r, T>,
-    v: Scratch<'r, T>,
+    basis: GolubKahan<'r, T>,
     h: Scratch<'r, T>,
     hbar: Scratch<'r, T>,
-    /// Aᵀu.
-    au: Scratch<'r, T>,
-    /// A v.
-    av: Scratch<'r, T>,
 }
 
 /// The scalars of the rotations, named as in the paper.
@@ -124,33 +102,19 @@ struct Moves {
 
 impl<T: Scalar> Run<'_, T> {
     fn iterate(&mut self, x: &mut [T], opts: &LsmrOptions<T>) -> Result<LsmrReport> {
-        let mut report = LsmrReport {
-            stop: LsmrStop::Converged,
-            iterations: 0,
-            residual_norm: 0.0,
-            normal_residual_norm: 0.0,
-            solution_norm: 0.0,
-            operator_norm: 0.0,
-            condition: 1.0,
-        };
+        let mut report = LsmrReport::at_start();
         let damp = opts.damping.f64().sqrt();
-        let (atol, btol) = (opts.relative_tolerance.f64(), opts.residual_tolerance.f64());
-        let norm_b = normalize(self.u.as_mut_slice());
-        if norm_b == 0.0 {
-            return Ok(report); // x = 0, even where A holds NaN
-        }
-        let mut alpha = self.start()?;
-        if alpha == 0.0 {
-            return Ok(report); // Aᵀb = 0
-        }
+        let Some((mut alpha, norm_b)) = self.basis.start()? else {
+            return Ok(report); // b = 0, even where A holds NaN, or Aᵀb = 0: x = 0
+        };
         let mut s = Rotations::new(alpha, norm_b);
         let threshold = opts.normal_tolerance.f64() * s.zetabar;
-        self.h.as_mut_slice().copy_from_slice(self.v.as_slice());
+        self.h.as_mut_slice().copy_from_slice(self.basis.v());
         self.hbar.as_mut_slice().fill(T::ZERO);
         report.stop = LsmrStop::IterationLimit;
         while report.iterations < opts.max_iterations {
             let beta;
-            (alpha, beta) = self.bidiagonalize(alpha)?;
+            (alpha, beta) = self.basis.advance(alpha)?;
             let m = s.rotate(alpha, beta, damp, report.iterations);
             combine(self.hbar.as_mut_slice(), -T::of(m.hbar), self.h.as_slice());
             let step = T::of(m.x);
@@ -159,65 +123,17 @@ impl<T: Scalar> Run<'_, T> {
                 break;
             }
             x.iter_mut().zip(self.hbar.as_slice()).for_each(|(x, &h)| *x += step * h);
-            combine(self.h.as_mut_slice(), -T::of(m.h), self.v.as_slice());
+            combine(self.h.as_mut_slice(), -T::of(m.h), self.basis.v());
             report.iterations += 1;
             (report.operator_norm, report.condition) = (m.norm_a, m.condition);
-            let norm_ax = m.norm_a * norm(x);
-            if m.norm_ar <= (atol * m.norm_a * m.norm_r).max(threshold) {
-                report.stop = LsmrStop::Converged;
-                break;
-            } else if m.norm_r <= btol * norm_b + atol * norm_ax {
-                report.stop = LsmrStop::Compatible;
-                break;
-            } else if m.condition >= opts.condition_limit {
-                report.stop = LsmrStop::ConditionLimit;
+            let progress =
+                Progress { residual: m.norm_r, normal_residual: m.norm_ar, solution: norm(x), norm_b, threshold };
+            if let Some(stop) = report.judge(progress, opts) {
+                report.stop = stop;
                 break;
             }
         }
         Ok(report)
-    }
-
-    /// v ← Aᵀu normalized; its norm α.
-    fn start(&mut self) -> Result<f64> {
-        self.a.apply_transpose(self.ctx, self.u.as_ref(), self.v.as_mut())?;
-        Ok(normalize(self.v.as_mut_slice()))
-    }
-
-    /// β u ← A v - α u, α v ← Aᵀu - β v. Returns the new (α, β).
-    fn bidiagonalize(&mut self, alpha: f64) -> Result<(f64, f64)> {
-        self.a.apply(self.ctx, self.v.as_ref(), self.av.as_mut())?;
-        combine(self.u.as_mut_slice(), -T::of(alpha), self.av.as_slice());
-        let beta = normalize(self.u.as_mut_slice());
-        if beta == 0.0 {
-            return Ok((0.0, 0.0)); // the Krylov space is exhausted
-        }
-        self.a.apply_transpose(self.ctx, self.u.as_ref(), self.au.as_mut())?;
-        combine(self.v.as_mut_slice(), -T::of(beta), self.au.as_slice());
-        Ok((normalize(self.v.as_mut_slice()), beta))
-    }
-
-    fn true_residuals(&mut self, b: &[T], x: &[T], opts: &LsmrOptions<T>, report: &mut LsmrReport) -> Result<()> {
-        report.solution_norm = norm(x);
-        let av = self.av.as_mut_slice();
-        if report.iterations == 0 {
-            av.fill(T::ZERO);
-        } else {
-            self.a.apply(self.ctx, MatRef::from_column(x), MatMut::from_column(av))?;
-        }
-        self.u.as_mut_slice().iter_mut().zip(b).zip(self.av.as_slice()).for_each(|((u, &b), &ax)| *u = b - ax);
-        let lambda = opts.damping;
-        report.residual_norm = norm(self.u.as_slice()).hypot(lambda.f64().sqrt() * report.solution_norm);
-        if self.u.as_slice().iter().all(|&u| u == T::ZERO) {
-            self.au.as_mut_slice().fill(T::ZERO); // b = 0, even where A holds NaN
-        } else {
-            self.a.apply_transpose(self.ctx, self.u.as_ref(), self.au.as_mut())?;
-        }
-        self.au.as_mut_slice().iter_mut().zip(x).for_each(|(g, &x)| *g -= lambda * x);
-        report.normal_residual_norm = norm(self.au.as_slice());
-        if !(report.residual_norm.is_finite() && report.normal_residual_norm.is_finite()) {
-            report.stop = LsmrStop::Breakdown;
-        }
-        Ok(())
     }
 }
 
@@ -286,37 +202,4 @@ impl Rotations {
             condition: (self.max_rhobar.max(rho_temp) / self.min_rhobar.min(rho_temp)).max(1.0),
         }
     }
-}
-
-/// (c, s, r) with c a + s b = r >= 0 and s a = c b.
-fn rotation(a: f64, b: f64) -> (f64, f64, f64) {
-    let r = a.hypot(b);
-    if r == 0.0 { (1.0, 0.0, 0.0) } else { (a / r, b / r, r) }
-}
-
-/// x ← x/‖x‖; the norm. A zero vector is left alone.
-fn normalize<T: Scalar>(x: &mut [T]) -> f64 {
-    let length = norm(x);
-    if length > 0.0 {
-        // a division: 1/‖x‖ overflows where ‖x‖ is subnormal
-        let divisor = T::of(length);
-        x.iter_mut().for_each(|x| *x /= divisor);
-    }
-    length
-}
-
-/// y ← s y + x.
-fn combine<T: Scalar>(y: &mut [T], s: T, x: &[T]) {
-    y.iter_mut().zip(x).for_each(|(y, &x)| *y = s * *y + x);
-}
-
-/// Whether s x is finite in every element.
-fn stays_finite<T: Scalar>(x: &[T], s: T) -> bool {
-    x.iter().all(|&x| (s * x).is_finite())
-}
-
-/// Whether x + s h is finite in every element.
-fn moves_finitely<T: Scalar>(x: &[T], s: T, h: &[T]) -> bool {
-    let sum = x.iter().zip(h).fold(T::ZERO, |acc, (&x, &h)| acc + T::ZERO * (x + s * h)); // 0, or NaN
-    sum == T::ZERO
 }

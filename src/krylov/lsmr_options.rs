@@ -1,13 +1,13 @@
-//! Settings of LSMR, why it stopped, and what it found.
+//! Settings of LSMR and LSQR, why they stopped, and what they found.
 //!
-//! Laws        tests/lsmr.rs.
+//! Laws        tests/lsmr.rs, tests/lsqr.rs.
 //! Reference   D. C.-L. Fong, M. Saunders, SIAM J. Sci. Comput. 33 (2011) 2950-2971, section 6 (stopping rules),
 //!             doi 10.1137/10079687X.
 
 use crate::error::{Error, Result};
 use crate::scalar::Scalar;
 
-/// Settings of [`lsmr`](super::lsmr). With Ā = [A; √λ I] and r̄ = [b; 0] - Ā x, it stops when
+/// Settings of [`lsmr`](super::lsmr) and [`lsqr`](super::lsqr). With Ā = [A; √λ I] and r̄ = [b; 0] - Ā x, they stop when
 ///
 /// ```text
 /// ‖Āᵀr̄‖ <= relative_tolerance ‖Ā‖ ‖r̄‖                                 x solves a nearby least-squares problem
@@ -75,7 +75,7 @@ impl<T: Scalar> LsmrOptions<T> {
     }
 }
 
-/// Why LSMR stopped, best first.
+/// Why LSMR or LSQR stopped, best first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum LsmrStop {
     /// ‖Āᵀr̄‖ met the tolerance: a least-squares solution.
@@ -90,7 +90,7 @@ pub enum LsmrStop {
     Breakdown,
 }
 
-/// How LSMR went.
+/// How LSMR or LSQR went.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct LsmrReport {
     /// Why it stopped.
@@ -106,6 +106,44 @@ pub struct LsmrReport {
     /// Estimate of ‖Ā‖_F from the bidiagonal matrix: it grows with the iterations, from below until rounding makes the
     /// basis lose its orthogonality.
     pub operator_norm: f64,
-    /// Estimate of the condition of Ā, from below.
+    /// Estimate of the condition of Ā: from below by LSMR; by LSQR in Frobenius norms, ‖B‖_F ‖B⁻¹‖_F of the bidiagonal
+    /// matrix with √λ below it.
     pub condition: f64,
+}
+
+/// What the rules look at: estimates of ‖r̄‖ and ‖Āᵀr̄‖, ‖x‖, ‖b‖, and the bound of ‖Āᵀr̄‖ from its start.
+pub(super) struct Progress {
+    pub(super) residual: f64,
+    pub(super) normal_residual: f64,
+    pub(super) solution: f64,
+    pub(super) norm_b: f64,
+    pub(super) threshold: f64,
+}
+
+impl LsmrReport {
+    pub(super) fn at_start() -> Self {
+        Self {
+            stop: LsmrStop::Converged,
+            iterations: 0,
+            residual_norm: 0.0,
+            normal_residual_norm: 0.0,
+            solution_norm: 0.0,
+            operator_norm: 0.0,
+            condition: 1.0,
+        }
+    }
+
+    /// The reason to stop, if there is one; the norm and the condition of Ā are those of the report.
+    pub(super) fn judge<T: Scalar>(&self, now: Progress, opts: &LsmrOptions<T>) -> Option<LsmrStop> {
+        let (atol, btol) = (opts.relative_tolerance.f64(), opts.residual_tolerance.f64());
+        if now.normal_residual <= (atol * self.operator_norm * now.residual).max(now.threshold) {
+            Some(LsmrStop::Converged)
+        } else if now.residual <= btol * now.norm_b + atol * (self.operator_norm * now.solution) {
+            Some(LsmrStop::Compatible)
+        } else if self.condition >= opts.condition_limit {
+            Some(LsmrStop::ConditionLimit)
+        } else {
+            None
+        }
+    }
 }

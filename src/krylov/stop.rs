@@ -6,6 +6,8 @@
 pub enum CgStop {
     /// The residual met the tolerance.
     Converged,
+    /// The solution lies on the boundary of the trust region ([`steihaug`](super::steihaug), [`gltr`](super::gltr)).
+    TrustRegionBoundary,
     /// The quadratic model no longer falls enough per step (Martens 2010).
     ModelStalled,
     /// The iteration budget is spent.

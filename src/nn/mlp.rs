@@ -195,17 +195,47 @@ impl<T: Scalar> Mlp<T> {
         })
     }
 
-    /// The predictions (logistic z, softmax z or z) on a batch, d_out x cases.
-    ///
-    /// # Errors
-    /// [`Error::Shape`](crate::Error::Shape).
-    pub fn predict(&self, ctx: &Ctx<T>, theta: &[T], batch: &Batch<T>) -> Result<Mat<T>> {
+    /// The same layers with another loss.
+    pub(super) fn with_loss(&self, loss: Loss, reduction: Reduction, l2: T) -> Self {
+        Self::from_parts(self.layers.clone(), loss, reduction, l2, self.chunk)
+    }
+
+    /// z on a batch, d_out x cases.  1 pass.
+    pub(super) fn outputs_of(&self, ctx: &Ctx<T>, theta: &[T], batch: &Batch<T>) -> Result<Mat<T>> {
         let mut all = Vec::with_capacity(self.outputs() * batch.cases());
         self.in_parts(ctx, theta, batch, |_, _, _, ws| {
             ws.outputs().cols().for_each(|z| all.extend_from_slice(z));
             Ok(())
         })?;
-        let mut z = Mat::from_vec(all, self.outputs(), batch.cases())?;
+        Mat::from_vec(all, self.outputs(), batch.cases())
+    }
+
+    /// As `loss_grad`, with the outputs z.  2 passes.
+    pub(super) fn loss_grad_outputs(
+        &self,
+        ctx: &Ctx<T>,
+        theta: &[T],
+        batch: &Batch<T>,
+        grad: &mut [T],
+    ) -> Result<(T, Mat<T>)> {
+        let mut all = Vec::with_capacity(self.outputs() * batch.cases());
+        let weight = T::of(self.weight(batch.cases()));
+        let sum = self.in_parts(ctx, theta, batch, |part, inputs, _, ws| {
+            ws.outputs().cols().for_each(|z| all.extend_from_slice(z));
+            let beta = if part == 0 { T::ZERO } else { T::ONE };
+            self.weight_gradients(ctx, theta, inputs, ws, ws.output_gradient(), weight, beta, grad)
+        })?;
+        self.add_penalty_gradient(ctx, theta, grad)?;
+        let loss = T::of(self.weight(batch.cases()) * sum + self.penalty(ctx, theta));
+        Ok((loss, Mat::from_vec(all, self.outputs(), batch.cases())?))
+    }
+
+    /// The predictions (logistic z, softmax z or z) on a batch, d_out x cases.
+    ///
+    /// # Errors
+    /// [`Error::Shape`](crate::Error::Shape).
+    pub fn predict(&self, ctx: &Ctx<T>, theta: &[T], batch: &Batch<T>) -> Result<Mat<T>> {
+        let mut z = self.outputs_of(ctx, theta, batch)?;
         self.loss.predict(ctx, z.as_mut());
         Ok(z)
     }

@@ -11,6 +11,7 @@
 //! | `jacobian`, `kernel` | J scaled by the root of the output Hessian, residuals, and J Jᵀ layer by layer |
 //! | `capture` | what K-FAC looks at: activations and pseudo-gradients |
 //! | `kfra` | second moments of pseudo-gradients by recursion on the average block |
+//! | `proximity` | distances of outputs from those at another θ |
 //! | `policy` | networks as policies: surrogate objectives of reinforcement learning, divergences |
 //! | `init` | sparse, Glorot and He initialization |
 
@@ -32,6 +33,7 @@ mod loss_sample;
 mod mlp;
 mod operators;
 mod policy;
+mod proximity;
 mod rop;
 mod workspace;
 
@@ -45,4 +47,5 @@ pub use loss::{Loss, Reduction};
 pub use mlp::{Metrics, Mlp};
 pub use operators::{GgnOperator, HessianOperator};
 pub use policy::{Policy, PolicyBatch};
+pub use proximity::MlpAnchor;
 pub use workspace::Workspace;

@@ -9,6 +9,10 @@
 //! Cost        2 d_out d_in N flops a pass.
 //! Laws        tests/suites.rs (gradient against differences), tests/broken_implementors.rs.
 
+mod jacobian;
+
+pub use jacobian::RegressionJacobian;
+
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::backend::Ctx;
@@ -16,8 +20,8 @@ use crate::error::{Error, Result, check_len, check_shape};
 use crate::linop::{LinearOperator, SelfAdjoint};
 use crate::mat::{Mat, MatMut, MatRef, Op};
 use crate::optim::{
-    CaptureSink, CurvatureMatrix, CurvatureObjective, FisherKind, LayeredObjective, Objective, ParamLayout, Passes,
-    SubsetObjective,
+    CaptureSink, CurvatureMatrix, CurvatureObjective, FisherKind, LayeredObjective, Objective, OutputDistance,
+    OutputProximity, ParamLayout, Passes, SubsetObjective,
 };
 use crate::random::Draws;
 use crate::scalar::Scalar;
@@ -316,6 +320,36 @@ impl<T: Scalar> CurvatureObjective<T> for LeastSquares<T> {
         check_len("theta", self.layout.len(), theta.len())?;
         self.count_forward();
         Ok(Box::new(Products { h: self, batch, matrix }))
+    }
+}
+
+impl<T: Scalar> OutputProximity<T> for LeastSquares<T> {
+    /// h without η on the batch whose targets are the outputs.
+    type Anchor = (LeastSquares<T>, Regression<T>);
+
+    fn anchor(
+        &self,
+        ctx: &Ctx<T>,
+        theta: &[T],
+        batch: &Regression<T>,
+        _distance: OutputDistance,
+    ) -> Result<Self::Anchor> {
+        let mut own = Mat::zeros(0, 0);
+        self.evaluate(ctx, theta, batch, &mut own)?;
+        let targets = Mat::from_fn(own.nrows(), own.ncols(), |i, j| own[(i, j)] + batch.targets[(i, j)]);
+        let plain = LeastSquares::new(self.layout.blocks()[0].rows, self.layout.blocks()[0].cols, T::ZERO);
+        Ok((plain, Regression::new(batch.inputs.clone(), targets)?))
+    }
+
+    fn distance(&self, ctx: &Ctx<T>, theta: &[T], (h, batch): &Self::Anchor) -> Result<T> {
+        self.forward.fetch_add(1, Ordering::Relaxed);
+        h.loss(ctx, theta, batch)
+    }
+
+    fn distance_grad(&self, ctx: &Ctx<T>, theta: &[T], (h, batch): &Self::Anchor, grad: &mut [T]) -> Result<T> {
+        self.forward.fetch_add(1, Ordering::Relaxed);
+        self.backward.fetch_add(1, Ordering::Relaxed);
+        h.loss_grad(ctx, theta, batch, grad)
     }
 }
 

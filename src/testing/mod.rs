@@ -32,6 +32,7 @@ pub mod operator;
 pub mod optimizer;
 mod padded;
 pub mod preconditioner;
+pub mod problems;
 pub mod ratios;
 mod report;
 mod setup;
@@ -40,7 +41,7 @@ mod tolerance;
 
 pub use claim::Claim;
 pub use contexts::contexts;
-pub use least_squares::{Fault, LeastSquares, Regression};
+pub use least_squares::{Fault, LeastSquares, Regression, RegressionJacobian};
 pub use padded::Padded;
 pub use report::{Law, Measure, Recorder, Report};
 pub use setup::{SEED_VARIABLE, Setup};

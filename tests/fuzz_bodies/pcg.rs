@@ -44,6 +44,7 @@ fn solve<T: Scalar>(mut input: Bytes<'_>) {
         max_iterations: input.upto(30),
         start: if flags & 4 == 0 { CgStart::Given } else { CgStart::Zero },
         stall: (flags & 8 != 0).then(StallRule::default),
+        ..CgOptions::default()
     };
     let a = SymmetricDense::new(square(&mut input, n)).expect("square");
     let m_inv = (flags & 16 != 0).then(|| Claimed(SymmetricDense::new(square(&mut input, n)).expect("square")));
@@ -68,7 +69,9 @@ fn solve<T: Scalar>(mut input: Bytes<'_>) {
                 (CgStop::NonPositiveCurvature, Some((p, curvature))) => {
                     assert!(curvature <= 0.0 && p.len() == n && p.iter().all(|p| p.is_finite()));
                 }
-                (CgStop::NonPositiveCurvature, None) | (_, Some(_)) => panic!("{column:?}"),
+                (CgStop::NonPositiveCurvature, None) | (_, Some(_)) | (CgStop::TrustRegionBoundary, _) => {
+                    panic!("{column:?}")
+                }
                 (CgStop::IterationLimit, _) => assert_eq!(column.iterations, options.max_iterations),
                 (CgStop::ModelStalled, _) => assert!(options.stall.is_some() && column.iterations > 10),
                 (CgStop::PreconditionerNotPositive, _) => assert!(m.is_some()),

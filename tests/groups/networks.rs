@@ -12,6 +12,8 @@ mod checkpoint;
 mod curvature_objective;
 #[path = "../data_readers.rs"]
 mod data_readers;
+#[path = "../descent_methods.rs"]
+mod descent_methods;
 #[path = "../diagonal_moments.rs"]
 mod diagonal_moments;
 #[path = "../eigen_kronecker_moments.rs"]
@@ -22,6 +24,10 @@ mod estimators_fisher;
 mod explain;
 #[path = "../first_order.rs"]
 mod first_order;
+#[path = "../hessian_free.rs"]
+mod hessian_free;
+#[path = "../hessian_free_preconditioners.rs"]
+mod hessian_free_preconditioners;
 #[path = "../invariance.rs"]
 mod invariance;
 #[path = "../kfac.rs"]
@@ -38,6 +44,24 @@ mod kfra;
 mod layer_structure;
 #[path = "../layer_structure_kfac.rs"]
 mod layer_structure_kfac;
+#[path = "../levenberg_marquardt_method.rs"]
+mod levenberg_marquardt_method;
+#[path = "../line_search.rs"]
+mod line_search;
+#[path = "../marquardt.rs"]
+mod marquardt;
+#[path = "../more_garbow_hillstrom.rs"]
+mod more_garbow_hillstrom;
+#[path = "../more_garbow_hillstrom_bar.rs"]
+mod more_garbow_hillstrom_bar;
+#[path = "../natural_gradient.rs"]
+mod natural_gradient;
+#[path = "../newton.rs"]
+mod newton;
+#[path = "../nist.rs"]
+mod nist;
+#[path = "../nist_bar.rs"]
+mod nist_bar;
 #[path = "../nn_activations.rs"]
 mod nn_activations;
 #[path = "../nn_capture.rs"]
@@ -58,6 +82,12 @@ mod policy_example;
 mod policy_objective;
 #[path = "../ppo.rs"]
 mod ppo;
+#[path = "../problems.rs"]
+mod problems;
+#[path = "../proximal.rs"]
+mod proximal;
+#[path = "../proximal_claims.rs"]
+mod proximal_claims;
 #[path = "../quadratic_model.rs"]
 mod quadratic_model;
 #[path = "../schedules.rs"]
@@ -68,3 +98,5 @@ mod spring;
 mod statistics;
 #[path = "../trpo.rs"]
 mod trpo;
+#[path = "../trust_region_newton.rs"]
+mod trust_region_newton;

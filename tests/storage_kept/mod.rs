@@ -68,9 +68,12 @@ fn what_the_other_kinds_keep() {
     kept_sizes("Nystrom", sizes, || Nystrom::new(&ctx, &dense, lambda(), Budget::new(k, 3)).unwrap());
     kept_sizes("PivotedCholesky", sizes, || PivotedCholesky::new(&ctx, &dense, lambda(), k).unwrap());
     let start = vec![1.0; n];
-    for (name, reorthogonalize) in [("Lanczos of k steps with its basis", true), ("Lanczos of k steps without", false)]
-    {
-        let options = LanczosOptions { reorthogonalize, ..LanczosOptions::steps(k) };
+    for (name, reorthogonalization) in [
+        ("Lanczos of k steps with its basis", Reorthogonalization::Full),
+        ("Lanczos of k steps with its basis", Reorthogonalization::Selective),
+        ("Lanczos of k steps without", Reorthogonalization::None),
+    ] {
+        let options = LanczosOptions { reorthogonalization, ..LanczosOptions::steps(k) };
         kept_sizes(name, sizes, || lanczos(&ctx, &dense, &start, options).unwrap());
     }
 
