@@ -62,7 +62,8 @@ impl Method {
         Ok(match algorithm {
             Algorithm::Trpo => Method::Trpo(Trpo::new(TrpoOptions::default())?),
             Algorithm::Acktr => {
-                let options = AcktrOptions { radius: 0.002, seed, ..AcktrOptions::default() };
+                // some 200 updates are too few for a momentum of 0.9, which looks back 10
+                let options = AcktrOptions { radius: 0.002, momentum: 0.0, seed, ..AcktrOptions::default() };
                 Method::Acktr(Box::new(Acktr::new(options)?))
             }
             Algorithm::Ppo => {
