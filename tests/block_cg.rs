@@ -7,6 +7,7 @@ mod for_both;
 mod cg_support;
 
 use cg_support::*;
+use pullback::factor::SymEigen;
 use pullback::krylov::{
     BlockCgReport, CgOptions, CgStart, CgStop, KeepIterates, NegativeCurvature, StallRule, block_cg, pcg,
 };
@@ -150,7 +151,8 @@ fn few_outliers<T: Scalar>() {
     }
 }
 
-/// Never more iterations than the hardest column alone, over the gallery: where that reaches the tolerance in truth.
+/// Never more iterations than the hardest column alone, over the gallery, for κ up to 1/√ε, where rounding leaves the block of
+/// search directions its rank. Above, it may need more: Moler's matrix of order 8 in `f32` takes 17 with OpenBLAS, 9 alone.
 fn never_more_iterations<T: Scalar>() {
     let ctx = Ctx::<T>::default();
     let mut seen = 0;
@@ -159,6 +161,11 @@ fn never_more_iterations<T: Scalar>() {
             continue;
         }
         let (a, b) = (named.matrix::<T>(n), random(n, 5, 97).cast::<T>());
+        let eigen = SymEigen::new(&Ctx::<f64>::reference(), a.cast()).unwrap();
+        let (smallest, largest) = (eigen.values()[0], eigen.values()[n - 1]);
+        if !(largest * T::EPS.f64().sqrt() <= smallest) {
+            continue;
+        }
         let mut x = Mat::zeros(n, 5);
         let operator = SymmetricDense::new(a).unwrap();
         let single = pcg(&ctx, &operator, None, b.as_ref(), x.as_mut(), &CgOptions::default()).unwrap();
@@ -172,7 +179,7 @@ fn never_more_iterations<T: Scalar>() {
         assert!(together <= alone, "{place}: {together} iterations together, {alone} alone");
         seen += 1;
     }
-    assert!(seen >= 12, "{seen} matrices");
+    assert!(seen >= 8, "{seen} matrices");
 }
 
 /// At a condition far above 1/√ε the block outgrows what rounding leaves of the space; it goes on with fewer columns, converges in

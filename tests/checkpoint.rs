@@ -1,5 +1,6 @@
 //! Checkpoints: every optimizer resumes to the same bits; a save that was killed harms nothing; what does not belong to
 //! a run is refused, with the reason.
+#![cfg(feature = "nn")]
 
 use pullback::curvature::{KroneckerDamping, PiRule};
 use pullback::nn::data::{Minibatches, Partial};

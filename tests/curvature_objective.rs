@@ -1,5 +1,6 @@
 //! Products with G and H against differences of gradients and against the dense matrices; the layer that a NaN names;
 //! batches cut into parts.
+#![cfg(feature = "nn")]
 
 use pullback::nn::{Activation, Init, Loss, Mlp};
 use pullback::optim::{

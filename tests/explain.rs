@@ -21,6 +21,7 @@ fn full() -> StepReport<f64> {
         momentum: Some(0.8),
         inner: Some(InnerReport { iterations: 17, stop: InnerStop::Krylov(CgStop::ModelStalled) }),
         search: Some(SearchReport { alpha: 1.0, value: None, slope: None, evaluations: 4, stop: SearchStop::TooShort }),
+        restarted: false,
         rejected: true,
         refreshed: true,
         failed_refreshes: 2,

@@ -1,5 +1,6 @@
 //! Proximal optimization: distances and their gradients, passes, the minimum of the proximal objective, and the table of
 //! its approximations against direct dense computations.
+#![cfg(feature = "nn")]
 
 #[macro_use]
 #[path = "common/for_both.rs"]

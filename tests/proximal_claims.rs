@@ -2,6 +2,7 @@
 //!
 //! Every ratio is relative to the change at the example; the three proximities are compared at the weights that move the
 //! example by about three quarters of its surprise.
+#![cfg(feature = "nn")]
 
 #[path = "../examples/proximal_figure/figure.rs"]
 mod figure;

@@ -41,6 +41,7 @@ mod list {
     use pullback::stats::{layout::Order, *};
     use pullback::testing::gallery::{Named, Random, Sign};
     use pullback::testing::krylov::{Domain, Outcome};
+    use pullback::testing::problems::{self, nist};
     use pullback::testing::{lapack::*, optimizer::Goal, strategies::Drawn, *};
     use pullback::*;
 
@@ -68,6 +69,10 @@ mod list {
         MinresReport, MinresStop, BlockCgReport, BlockCgColumn, Reorthogonalization,
         MultiShiftReport, ShiftColumn, Lanczos<T>, LanczosOptions, LanczosEnd, Ritz<T>, RitzValue, Budget,
         Estimate, DiagonalEstimate,
+    );
+    send_and_sync!(
+        HESSIAN_FREE: HessianFree<T, NoPreconditioner>, HessianFreeOptions<T>, NoPreconditioner, MartensDiagonal<T>,
+        KroneckerInner<T, ()>, KroneckerInnerOptions<T>,
     );
     send_and_sync!(
         KRONECKER: KroneckerProduct<T>, KroneckerEigen<T>, KroneckerMetric<T>, PairSign, KroneckerPairInverse<T>,
@@ -122,8 +127,15 @@ mod list {
         ModelDamping, LevenbergMarquardt, IterateAverage<T>, StepReport<T>, Passes, ParamBlock, ParamLayout, FisherKind,
         LayerShape, KfacCosts, DampingCosts, KfacBlocks, TridiagonalOptions<T>, TridiagonalPreconditioner<T>,
         LayerStructure, FactorLimit, FactorCost, Spring<T>, SpringOptions<T>, Linearization<T, DenseJacobian<T>>,
-        PolynomialAverage<T>, CurvatureClip, GrowingBatch, Schedule, Decline, Explanation<'static, T>, Run<'static>, InnerStop, InnerReport, PhaseSeconds,
+        Marquardt<T>, MarquardtOptions, PolynomialAverage<T>, CurvatureClip, GrowingBatch, Schedule, Decline, Explanation<'static, T>, Run<'static>, InnerStop, InnerReport, PhaseSeconds,
+        Trpo, TrpoOptions, Acktr<T, Vec<T>>, AcktrOptions, Divergence, Ppo<Adam<T>>, PpoOptions, AdvantageEstimator,
         CurvatureMatrix, Line<'static, T, LeastSquares<T>>, SearchStart, SearchStop, SearchReport, FixedStep, Armijo,
+    );
+    send_and_sync!(
+        DESCENT: Descent<T, SteepestDescent, StrongWolfe>, Batches, SteepestDescent, PreconditionedDirection<Identity>,
+        ConjugateDirection<T>, CgFormula, NonlinearCgOptions, BfgsDirection<T>, BfgsOptions, LbfgsDirection<T>,
+        LbfgsOptions, InitialMatrix, CurvatureRule, AcceptedStep<'static, T>, DirectionReport, StrongWolfe, HagerZhang,
+        GridSearch, SecantStep,
     );
     send_and_sync!(
         SECOND_ORDER: DampedNewton<T, DenseModel<T>>, DampingRule, Nielsen, DampingMetric, Indefinite, ModelStep<T>,
@@ -135,6 +147,10 @@ mod list {
         Domain, Outcome, Goal, Drawn<T>, Padded<T>, Fault<T>, Regression<T>, RegressionJacobian<'static, T>, LeastSquares<T>, Measure, Law, Report,
         Recorder, Claim<'static, T>, Setup<T>,
     );
+    send_and_sync!(
+        PROBLEMS: problems::Jet, problems::SumOfSquares, problems::MoreGarbowHillstrom, problems::Limits,
+        problems::Outcome, problems::Stop, nist::Model, nist::Difficulty, nist::Parameter, nist::Regression,
+    );
     #[cfg(feature = "nn")]
     mod nn {
         use pullback::nn::data::{csv::Table, idx::Idx, *};
@@ -143,7 +159,8 @@ mod list {
         use super::super::T;
 
         send_and_sync!(
-            NETWORKS: Mlp<T>, MlpBuilder<T>, Layer, Activation, Loss, Reduction, Init, Batch<T>, Workspace<T>, Metrics,
+            NETWORKS: Mlp<T>, MlpBuilder<T>, Layer, Activation, Loss, Reduction, Init, Batch<T>, Workspace<T>, Metrics, Policy<T>,
+            PolicyBatch<T>,
         );
         send_and_sync!(OPERATORS: MlpAnchor<T>, GgnOperator<'static, T>, HessianOperator<'static, T>, MlpJacobian<'static, T>);
         send_and_sync!(
@@ -164,7 +181,7 @@ mod list {
         below
             .into_iter()
             .chain(curvature)
-            .chain([PROXIMAL, STATS, OPTIM, SECOND_ORDER, TESTING])
+            .chain([PROXIMAL, STATS, OPTIM, DESCENT, SECOND_ORDER, HESSIAN_FREE, TESTING, PROBLEMS])
             .chain(nn::ALL)
             .collect()
     }

@@ -53,7 +53,7 @@ impl<T: Scalar> Batch<T> {
         Ok(batch)
     }
 
-    fn empty() -> Self {
+    pub(super) fn empty() -> Self {
         Self { inputs: Vec::new(), targets: Vec::new(), shared: true, input_dim: 0, target_dim: 0, cases: 0 }
     }
 

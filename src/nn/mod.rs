@@ -12,6 +12,7 @@
 //! | `capture` | what K-FAC looks at: activations and pseudo-gradients |
 //! | `kfra` | second moments of pseudo-gradients by recursion on the average block |
 //! | `proximity` | distances of outputs from those at another θ |
+//! | `policy` | networks as policies: surrogate objectives of reinforcement learning, divergences |
 //! | `init` | sparse, Glorot and He initialization |
 
 mod activation;
@@ -31,6 +32,7 @@ mod loss;
 mod loss_sample;
 mod mlp;
 mod operators;
+mod policy;
 mod proximity;
 mod rop;
 mod workspace;
@@ -44,5 +46,6 @@ pub use layer::Layer;
 pub use loss::{Loss, Reduction};
 pub use mlp::{Metrics, Mlp};
 pub use operators::{GgnOperator, HessianOperator};
+pub use policy::{Policy, PolicyBatch};
 pub use proximity::MlpAnchor;
 pub use workspace::Workspace;

@@ -130,9 +130,7 @@ fn inner_stop(stop: InnerStop) -> &'static str {
         InnerStop::Krylov(CgStop::NonPositiveCurvature) => "negative curvature",
         InnerStop::Krylov(CgStop::PreconditionerNotPositive) => "bad preconditioner",
         InnerStop::Krylov(CgStop::Breakdown) => "breakdown",
-        // reasons that are added to conjugate gradient are readable before they have a phrase here
-        #[allow(unreachable_patterns)]
-        InnerStop::Krylov(_) => "stopped",
+        InnerStop::Krylov(CgStop::TrustRegionBoundary) => "boundary",
         InnerStop::NoProgress => "no progress",
     }
 }
@@ -140,6 +138,8 @@ fn inner_stop(stop: InnerStop) -> &'static str {
 fn search_stop(stop: SearchStop) -> &'static str {
     match stop {
         SearchStop::Accepted => "accepted",
+        SearchStop::AcceptedBySlope => "accepted by slope",
+        SearchStop::Unbounded => "unbounded",
         SearchStop::NotDescent => "no descent",
         SearchStop::EvaluationLimit => "limit",
         SearchStop::TooShort => "too short",

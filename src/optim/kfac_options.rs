@@ -149,7 +149,7 @@ impl<T: Scalar> Default for KfacOptions<T> {
 impl<T: Scalar> KfacOptions<T> {
     /// # Errors
     /// [`Error::InvalidParameter`] for an interval of 0 steps, a number outside its domain.
-    pub(super) fn validate(&self) -> Result<()> {
+    pub(in crate::optim) fn validate(&self) -> Result<()> {
         let positive = |name, x: f64| {
             if x.is_finite() && x > 0.0 { Ok(()) } else { Err(Error::invalid(name, format!("{x} must be positive"))) }
         };

@@ -24,6 +24,11 @@ pub trait LineFunction {
     /// # Errors
     /// Those of the objective.
     fn value_and_slope(&mut self, alpha: f64) -> Result<(f64, f64)>;
+
+    /// Relative error of one rounding in the values: ε of `f64` unless told.
+    fn resolution(&self) -> f64 {
+        f64::EPSILON
+    }
 }
 
 /// φ of an [`Objective`]. Holds the last point that was evaluated, and its gradient where that was taken.
@@ -44,19 +49,37 @@ pub struct Line<'a, T: Scalar, O: Objective<T> + ?Sized> {
 impl<'a, T: Scalar, O: Objective<T> + ?Sized> Line<'a, T, O> {
     /// The line from θ along p, both of the length of the objective's parameters.
     pub fn new(ctx: &'a Ctx<T>, objective: &'a O, batch: &'a O::Batch, start: &'a [T], direction: &'a [T]) -> Self {
-        let n = start.len();
+        Self::over(ctx, objective, batch, start, direction, [Vec::new(), Vec::new()])
+    }
+
+    /// The same line in memory that was used before.
+    pub(super) fn over(
+        ctx: &'a Ctx<T>,
+        objective: &'a O,
+        batch: &'a O::Batch,
+        start: &'a [T],
+        direction: &'a [T],
+        [mut point, mut gradient]: [Vec<T>; 2],
+    ) -> Self {
+        point.resize(start.len(), T::ZERO);
+        gradient.resize(start.len(), T::ZERO);
         Self {
             ctx,
             objective,
             batch,
             start,
             direction,
-            point: vec![T::ZERO; n],
-            gradient: vec![T::ZERO; n],
+            point,
+            gradient,
             at: None,
             gradient_at: None,
             passes: Passes::default(),
         }
+    }
+
+    /// The memory of the last point and gradient.
+    pub(super) fn into_memory(self) -> [Vec<T>; 2] {
+        [self.point, self.gradient]
     }
 
     /// Passes that were needed.
@@ -99,5 +122,9 @@ impl<T: Scalar, O: Objective<T> + ?Sized> LineFunction for Line<'_, T, O> {
         let value = self.objective.loss_grad(self.ctx, &self.point, self.batch, &mut self.gradient)?.f64();
         self.gradient_at = Some(alpha);
         Ok((value, dot(self.direction, &self.gradient)))
+    }
+
+    fn resolution(&self) -> f64 {
+        T::EPS.f64()
     }
 }

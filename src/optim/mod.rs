@@ -12,10 +12,23 @@
 //! | [`TrustRegionNewton`] | truncated Newton within a radius, negative curvature used | radius |
 //! | [`Proximal`] | the proximal objective minimized, in weights and in outputs | none |
 //! | [`ProximalModel`] | the same with its parts to first or second order | none |
+//! | [`Marquardt`] | Levenberg-Marquardt by QR of the Jacobian, in Marquardt's metric | one n-vector |
+//! | [`GradientDescent`] | gradient, with a fixed or a searched step | none |
+//! | [`PreconditionedGradient`] | gradient times a fixed P = R Rᵀ | P |
+//! | [`NonlinearCg`] | conjugate gradients by four formulas | two n-vectors |
+//! | [`Bfgs`] | inverse Hessian from all steps | n² numbers |
+//! | [`Lbfgs`] | inverse Hessian from the last m steps | 2m n-vectors |
+//! | [`HessianFree`] | damped Gauss-Newton step by (preconditioned) conjugate gradient | one n-vector, and the preconditioner's |
 //! | [`Spring`] | damped Gauss-Newton through the kernel J Jᵀ, around a decayed last direction | one n-vector |
+//! | [`Trpo`] | natural gradient by CG, to a radius in KL divergence | none |
+//! | [`Acktr`] | K-FAC's direction, clipped to such a radius, with momentum | one n-vector, factors |
+//! | [`Ppo`] | epochs of minibatch steps on a clipped surrogate | that of the inner optimizer |
 
+mod acktr;
 mod adam;
+mod advantage;
 mod averaging;
+mod bfgs;
 mod cg_model;
 #[cfg(feature = "serde")]
 pub mod checkpoint;
@@ -27,29 +40,41 @@ mod damping_metric;
 mod damping_rule;
 mod dense_model;
 mod dense_system;
+mod descent;
 mod diagonal_source;
+mod direction;
 mod explain;
 mod gauss_newton;
+mod gradient_descent;
 mod growing_batch;
+mod hessian_free;
 mod kernel_model;
 mod kfac;
 mod kfac_blocks;
+mod kfac_operator;
 mod kfac_options;
 mod kfac_state;
 mod kronecker_model;
 mod layer_block;
 mod layer_structure;
+mod lbfgs;
 mod levenberg_marquardt;
 mod levenberg_marquardt_method;
 mod line;
 pub mod line_search;
 mod local_model;
+mod marquardt;
 mod natural_gradient;
 mod newton;
+mod nonlinear_cg;
 mod objective;
+mod policy_objective;
+mod ppo;
+mod preconditioned_gradient;
 mod preconditioner;
 mod proximal;
 mod quadratic_model;
+mod quasi_newton;
 mod report;
 mod residual;
 mod scaled_jacobian;
@@ -58,10 +83,14 @@ mod sgd;
 mod spring;
 mod spring_options;
 mod tridiagonal;
+mod trpo;
 mod trust_region;
 
+pub use acktr::{Acktr, AcktrOptions, Divergence};
 pub use adam::Adam;
+pub use advantage::AdvantageEstimator;
 pub use averaging::{IterateAverage, PolynomialAverage};
+pub use bfgs::{Bfgs, BfgsDirection, BfgsOptions};
 pub use cg_model::CgModel;
 pub use curvature_clip::CurvatureClip;
 pub use curvature_objective::{CurvatureMatrix, CurvatureObjective, SubsetObjective};
@@ -70,29 +99,43 @@ pub use damping_metric::DampingMetric;
 pub use damping_rule::{DampingRule, Nielsen};
 pub use dense_model::DenseModel;
 pub use dense_system::Indefinite;
+pub use descent::{Batches, Descent};
 pub use diagonal_source::DiagonalSource;
+pub use direction::{AcceptedStep, Direction, DirectionReport};
 pub use explain::Explanation;
 pub use gauss_newton::GaussNewton;
+pub use gradient_descent::{GradientDescent, SteepestDescent};
 pub use growing_batch::GrowingBatch;
+pub use hessian_free::{
+    HessianFree, HessianFreeOptions, InnerPreconditioner, KroneckerInner, KroneckerInnerOptions, MartensDiagonal,
+    NoPreconditioner,
+};
 pub use kernel_model::KernelModel;
 pub use kfac::Kfac;
 pub use kfac_blocks::KfacBlocks;
 pub use kfac_options::{DampingAdaptation, GammaRule, KfacOptions, Rejection, StepRule};
 pub use kronecker_model::KroneckerModel;
 pub use layer_structure::{FactorCost, FactorLimit, LayerStructure};
+pub use lbfgs::{Lbfgs, LbfgsDirection, LbfgsOptions};
 pub use levenberg_marquardt::{LevenbergMarquardt, ModelDamping};
 pub use levenberg_marquardt_method::LevenbergMarquardtMethod;
 pub use line::{Line, LineFunction};
 pub use local_model::{LocalModel, ModelSource, ModelStep};
+pub use marquardt::{Marquardt, MarquardtOptions};
 pub use natural_gradient::NaturalGradient;
 pub use newton::Newton;
+pub use nonlinear_cg::{CgFormula, ConjugateDirection, NonlinearCg, NonlinearCgOptions};
 pub use objective::{CaptureSink, FisherKind, LayeredObjective, Objective, ParamBlock, ParamLayout};
+pub use policy_objective::PolicyObjective;
+pub use ppo::{Ppo, PpoOptions};
+pub use preconditioned_gradient::{PreconditionedDirection, PreconditionedGradient};
 pub use preconditioner::{KfacPreconditioner, PreconditionerOptions, RefreshReport};
 pub use proximal::{
     InnerMinimizer, LossOrder, OutputDistance, OutputProximity, Proximal, ProximalModel, ProximalModelOptions,
     ProximalOptions,
 };
 pub use quadratic_model::{QuadraticModel, SubspaceStep};
+pub use quasi_newton::{CurvatureRule, InitialMatrix};
 pub use report::{InnerReport, InnerStop, Passes, PhaseSeconds, StepReport};
 pub use residual::{Linearization, ResidualObjective};
 pub use schedule::{Decline, Schedule, rising_momentum};
@@ -100,6 +143,7 @@ pub use sgd::{MomentumKind, Sgd};
 pub use spring::Spring;
 pub use spring_options::SpringOptions;
 pub use tridiagonal::{TridiagonalOptions, TridiagonalPreconditioner};
+pub use trpo::{Trpo, TrpoOptions};
 pub use trust_region::{Forcing, RegionSolver, TrustRegionNewton, TrustRegionOptions};
 
 use crate::backend::{Ctx, check};

@@ -131,6 +131,11 @@ impl<T: Scalar> KfacPreconditioner<T> {
         self.layers.get(layer).map(|layer| layer.structure)
     }
 
+    /// Number of parameters.
+    pub(super) fn len(&self) -> usize {
+        self.layout.len()
+    }
+
     /// Begins an update of every layer's statistics: what is added until the next call is one batch.
     pub fn begin_update(&mut self) {
         self.layers.iter_mut().for_each(|layer| layer.statistics.begin());

@@ -143,6 +143,8 @@ pub struct StepReport<T> {
     pub inner: Option<InnerReport>,
     /// The line search.
     pub search: Option<SearchReport>,
+    /// Whether the direction was begun anew from the gradient alone.
+    pub restarted: bool,
     /// Whether the step was taken back because the loss rose or was not finite.
     pub rejected: bool,
     /// Whether the factorizations were refreshed in this step.

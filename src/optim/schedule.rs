@@ -52,8 +52,8 @@ pub enum Decline {
 ///
 /// ```
 /// use pullback::optim::{Decline, Schedule};
-/// let rate = Schedule::new(0.1, Decline::Step { factor: 0.5, every: 10 })?.with_warm_up(5);
-/// assert_eq!([rate.at(0), rate.at(4), rate.at(5), rate.at(14), rate.at(15)], [0.02, 0.1, 0.1, 0.1, 0.05]);
+/// let rate = Schedule::new(0.5, Decline::Step { factor: 0.5, every: 10 })?.with_warm_up(4);
+/// assert_eq!([rate.at(0), rate.at(3), rate.at(4), rate.at(13), rate.at(14)], [0.125, 0.5, 0.5, 0.5, 0.25]);
 /// # Ok::<(), pullback::Error>(())
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq)]

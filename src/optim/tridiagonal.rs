@@ -83,6 +83,11 @@ impl<T: Scalar> TridiagonalPreconditioner<T> {
         Self { options, layout: layout.clone(), factors, cross, inverse: None, failures: 0 }
     }
 
+    /// Number of parameters.
+    pub(super) fn len(&self) -> usize {
+        self.layout.len()
+    }
+
     /// `Ok` with n parameters and the factors of each layer.
     #[cfg(feature = "serde")]
     pub(super) fn check_restored(&self, n: usize) -> Result<()> {

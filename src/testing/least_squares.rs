@@ -120,9 +120,13 @@ impl<T: Scalar> LeastSquares<T> {
         }
     }
 
+    pub(super) fn count_forward(&self) {
+        self.forward.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// W X - Y into `residual`; the loss as its value.
     fn evaluate(&self, ctx: &Ctx<T>, theta: &[T], batch: &Regression<T>, residual: &mut Mat<T>) -> Result<T> {
-        self.forward.fetch_add(1, Ordering::Relaxed);
+        self.count_forward();
         check_len("theta", self.layout.len(), theta.len())?;
         let w = self.layout.blocks()[0].view(theta)?;
         *residual = batch.targets.clone();
@@ -314,7 +318,7 @@ impl<T: Scalar> CurvatureObjective<T> for LeastSquares<T> {
         batch: &'a Regression<T>,
     ) -> Result<Box<dyn SelfAdjoint<T> + 'a>> {
         check_len("theta", self.layout.len(), theta.len())?;
-        self.forward.fetch_add(1, Ordering::Relaxed);
+        self.count_forward();
         Ok(Box::new(Products { h: self, batch, matrix }))
     }
 }

@@ -2,12 +2,18 @@
 
 #![allow(clippy::duplicate_mod)] // each file brings its own helpers
 
+#[path = "../acktr.rs"]
+mod acktr;
+#[path = "../advantage.rs"]
+mod advantage;
 #[path = "../checkpoint.rs"]
 mod checkpoint;
 #[path = "../curvature_objective.rs"]
 mod curvature_objective;
 #[path = "../data_readers.rs"]
 mod data_readers;
+#[path = "../descent_methods.rs"]
+mod descent_methods;
 #[path = "../diagonal_moments.rs"]
 mod diagonal_moments;
 #[path = "../eigen_kronecker_moments.rs"]
@@ -18,6 +24,10 @@ mod estimators_fisher;
 mod explain;
 #[path = "../first_order.rs"]
 mod first_order;
+#[path = "../hessian_free.rs"]
+mod hessian_free;
+#[path = "../hessian_free_preconditioners.rs"]
+mod hessian_free_preconditioners;
 #[path = "../invariance.rs"]
 mod invariance;
 #[path = "../kfac.rs"]
@@ -36,10 +46,22 @@ mod layer_structure;
 mod layer_structure_kfac;
 #[path = "../levenberg_marquardt_method.rs"]
 mod levenberg_marquardt_method;
+#[path = "../line_search.rs"]
+mod line_search;
+#[path = "../marquardt.rs"]
+mod marquardt;
+#[path = "../more_garbow_hillstrom.rs"]
+mod more_garbow_hillstrom;
+#[path = "../more_garbow_hillstrom_bar.rs"]
+mod more_garbow_hillstrom_bar;
 #[path = "../natural_gradient.rs"]
 mod natural_gradient;
 #[path = "../newton.rs"]
 mod newton;
+#[path = "../nist.rs"]
+mod nist;
+#[path = "../nist_bar.rs"]
+mod nist_bar;
 #[path = "../nn_activations.rs"]
 mod nn_activations;
 #[path = "../nn_capture.rs"]
@@ -54,6 +76,14 @@ mod nn_kernel;
 mod nn_losses;
 #[path = "../nn_products.rs"]
 mod nn_products;
+#[path = "../policy_example.rs"]
+mod policy_example;
+#[path = "../policy_objective.rs"]
+mod policy_objective;
+#[path = "../ppo.rs"]
+mod ppo;
+#[path = "../problems.rs"]
+mod problems;
 #[path = "../proximal.rs"]
 mod proximal;
 #[path = "../proximal_claims.rs"]
@@ -66,5 +96,7 @@ mod schedules;
 mod spring;
 #[path = "../statistics.rs"]
 mod statistics;
+#[path = "../trpo.rs"]
+mod trpo;
 #[path = "../trust_region_newton.rs"]
 mod trust_region_newton;

@@ -4,12 +4,26 @@
 //! |---|---|---|
 //! | [`FixedStep`] | always | `fixed.rs` |
 //! | [`Armijo`] | φ(α) <= φ(0) + c α φ'(0), from an initial α downwards | `armijo.rs` |
+//! | [`StrongWolfe`] | that, and \|φ'(α)\| <= c₂ \|φ'(0)\|: Moré and Thuente | `strong_wolfe.rs` |
+//! | [`HagerZhang`] | the Wolfe conditions, or slopes alone near a minimum | `hager_zhang.rs` |
+//! | [`GridSearch`] | φ(α) is the lowest of 2⁰, 2⁻¹, ..., 2⁻³⁰ | `grid.rs` |
+//! | [`SecantStep`] | exact where h is quadratic | `secant.rs` |
 
 mod armijo;
 mod fixed;
+mod grid;
+mod hager_zhang;
+mod interpolation;
+mod secant;
+mod strong_wolfe;
+mod trials;
 
 pub use armijo::Armijo;
 pub use fixed::FixedStep;
+pub use grid::GridSearch;
+pub use hager_zhang::HagerZhang;
+pub use secant::SecantStep;
+pub use strong_wolfe::StrongWolfe;
 
 use super::LineFunction;
 use crate::error::Result;
@@ -31,12 +45,16 @@ pub struct SearchStart {
 pub enum SearchStop {
     /// α meets the conditions.
     Accepted,
+    /// Values at 0 and α are too close to be told apart; the slopes meet the conditions.
+    AcceptedBySlope,
     /// φ'(0) is not negative: the direction does not descend.
     NotDescent,
     /// No α was acceptable within the number of evaluations allowed.
     EvaluationLimit,
     /// α fell below what changes θ.
     TooShort,
+    /// φ falls along the line without an end that the search could find.
+    Unbounded,
 }
 
 /// What a search found.
@@ -53,6 +71,13 @@ pub struct SearchReport {
     pub evaluations: usize,
     /// Why the search ended.
     pub stop: SearchStop,
+}
+
+impl SearchReport {
+    /// Whether α meets what the search asks for.
+    pub fn accepted(&self) -> bool {
+        matches!(self.stop, SearchStop::Accepted | SearchStop::AcceptedBySlope)
+    }
 }
 
 /// Finds a step size along a line.
