@@ -8,11 +8,15 @@
 //! products until φ(x) is as low as plain conjugate gradient brought it by Martens' stop. The statistics of each
 //! preconditioner are those of the batch of the system, with all output directions (no sampling noise).
 
+#[path = "../train/output.rs"]
+mod output;
+
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
+use output::Output;
 use pullback::curvature::{KroneckerDamping, PiRule};
 use pullback::krylov::{CgOptions, StallRule, pcg};
 use pullback::linop::Shifted;
@@ -127,18 +131,8 @@ fn median(mut values: Vec<f64>) -> f64 {
     values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
-/// A file that appears under its name when it is complete.
-fn write(path: &Path, text: &str) -> std::result::Result<(), Failure> {
-    let refuse = |e: std::io::Error| format!("{}: cannot be written: {e}", path.display());
-    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    std::fs::create_dir_all(folder).map_err(refuse)?;
-    let mut file = tempfile::NamedTempFile::new_in(folder).map_err(refuse)?;
-    file.write_all(text.as_bytes()).map_err(refuse)?;
-    file.persist(path).map_err(|e| refuse(e.error))?;
-    Ok(())
-}
-
 fn run(options: &Options) -> std::result::Result<(), Failure> {
+    let output = options.out.as_deref().map(Output::create).transpose()?;
     let threads = options.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, Into::into));
     let ctx = Ctx::<T>::default().with_threads(threads.max(1));
     let (widths, cases): (&[usize], usize) =
@@ -174,9 +168,9 @@ fn run(options: &Options) -> std::result::Result<(), Failure> {
     for ((name, _), ratios) in candidates.iter().zip(ratios) {
         println!("{name:20} {:.3}", median(ratios));
     }
-    if let Some(path) = &options.out {
-        write(path, &csv)?;
-        println!("written to {}", path.display());
+    if let Some(mut output) = output {
+        output.write_all(csv.as_bytes())?;
+        println!("written to {}", output.finish()?.display());
     }
     Ok(())
 }

@@ -9,6 +9,7 @@ use pullback::testing::problems::{Limits, MoreGarbowHillstrom, Outcome, SumOfSqu
 
 use super::Args;
 use super::optimizers::{self, Entry, Unknown};
+use super::output::Output;
 
 const PASSES: u64 = 5000;
 
@@ -49,7 +50,7 @@ pub fn run(args: &Args) -> Result<bool, Box<dyn Error>> {
         }
         None => MoreGarbowHillstrom::ALL.to_vec(),
     };
-    let mut csv = args.csv.as_ref().map(std::fs::File::create).transpose()?;
+    let mut csv = args.csv.as_deref().map(Output::create).transpose()?;
     if let Some(csv) = &mut csv {
         writeln!(csv, "number,problem,n,m,optimizer,solved,f,minimum,steps,losses,gradients,products,passes,stop")?;
     }
@@ -71,6 +72,7 @@ pub fn run(args: &Args) -> Result<bool, Box<dyn Error>> {
             runs.iter().for_each(print_row);
         }
     }
+    csv.map(Output::finish).transpose()?;
     Ok(true)
 }
 

@@ -10,12 +10,16 @@
 
 mod collection;
 mod optimizers;
+#[path = "../train/output.rs"]
+mod output;
 mod regressions;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, ValueEnum};
+
+type Failure = Box<dyn std::error::Error>;
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Suite {

@@ -9,6 +9,7 @@ use pullback::testing::problems::{Limits, Outcome, SumOfSquares, minimize};
 
 use super::Args;
 use super::optimizers::{self, Entry, Unknown};
+use super::output::Output;
 
 const DIGITS: f64 = 6.0;
 /// Of 27, from start 1 and from start 2.
@@ -41,7 +42,7 @@ pub fn run(args: &Args) -> Result<bool, Box<dyn Error>> {
         None => Regression::all()?,
     };
     let starts: Vec<usize> = args.start.map_or(vec![1, 2], |start| vec![usize::from(start)]);
-    let mut csv = args.csv.as_ref().map(std::fs::File::create).transpose()?;
+    let mut csv = args.csv.as_deref().map(Output::create).transpose()?;
     if let Some(csv) = &mut csv {
         writeln!(csv, "problem,difficulty,optimizer,start,digits,steps,evaluations,passes,residual_sum,stop")?;
     }
@@ -69,6 +70,7 @@ pub fn run(args: &Args) -> Result<bool, Box<dyn Error>> {
             println!("{name:<9} {level:<8}{}", runs.iter().map(cell).collect::<String>());
         }
     }
+    csv.map(Output::finish).transpose()?;
     let of = problems.len();
     for &start in &starts {
         println!("start {start}: {} of {of} with at least {DIGITS} digits", good[start - 1]);

@@ -21,7 +21,7 @@ use super::report::Stopwatch;
 use super::sgd::fraction;
 use super::{
     FisherKind, KfacPreconditioner, LayeredObjective, Optimizer, PhaseSeconds, PreconditionerOptions, StepReport, dot,
-    finite_gradient, finite_loss,
+    finite_gradient, finite_loss, target_stream,
 };
 use crate::backend::sums::norm;
 use crate::backend::{Ctx, check};
@@ -282,8 +282,7 @@ impl<T: Scalar, W> State<T, W> {
         step: u64,
     ) -> Result<()> {
         self.preconditioner.begin_update();
-        // distinct streams for distinct seeds, distinct draws for distinct steps
-        let sample = options.seed.wrapping_mul(0x9E37_79B9_7F4A_7C15).wrapping_add(step);
+        let sample = target_stream(options.seed, step);
         let (ws, sink) = (&mut self.workspace, &mut self.preconditioner);
         objective.capture(ctx, theta, batch, ws, options.fisher, usize::MAX, sample, sink)
     }

@@ -6,7 +6,7 @@
 
 use super::kfac_blocks::EitherPreconditioner;
 use super::kfac_options::KfacOptions;
-use super::{LayerStructure, LayeredObjective, Passes, QuadraticModel, SubspaceStep, dot};
+use super::{LayerStructure, LayeredObjective, Passes, QuadraticModel, SubspaceStep, dot, target_stream};
 use crate::backend::{Ctx, check};
 use crate::error::Result;
 #[cfg(feature = "serde")]
@@ -63,8 +63,7 @@ impl<T: Scalar, W> State<T, W> {
         sample: u64,
     ) -> Result<()> {
         self.preconditioner.begin_update();
-        // distinct streams for distinct seeds, distinct draws for distinct steps
-        let sample = options.seed.wrapping_mul(0x9E37_79B9_7F4A_7C15).wrapping_add(sample);
+        let sample = target_stream(options.seed, sample);
         let ws = &mut self.workspace;
         let cases = options.statistics_cases.unwrap_or(usize::MAX);
         objective.capture(ctx, theta, batch, ws, options.fisher, cases, sample, self.preconditioner.sink())

@@ -182,6 +182,11 @@ fn finite_gradient<T: Scalar>(layout: &ParamLayout, gradient: &[T]) -> Result<()
     Err(Error::NotFinite { op: "gradient", layer: layout.blocks_not_finite(gradient).next_back() })
 }
 
+/// Which random targets a capture draws: a stream of its own for each seed, other draws for each step.
+fn target_stream(seed: u64, step: u64) -> u64 {
+    seed.wrapping_mul(0x9E37_79B9_7F4A_7C15).wrapping_add(step)
+}
+
 /// Loss and gradient at θ, both finite.
 fn take_gradient<T: Scalar, O: Objective<T> + ?Sized>(
     ctx: &Ctx<T>,

@@ -16,7 +16,7 @@ use crate::curvature::{Damping, KroneckerDamping, PiRule};
 use crate::error::{Error, Result, check_len};
 use crate::linop::{LinearOperator, Preconditioner};
 use crate::optim::kfac_blocks::EitherPreconditioner;
-use crate::optim::{FisherKind, KfacBlocks, KfacOptions, LayerStructure, LayeredObjective, Passes};
+use crate::optim::{FisherKind, KfacBlocks, KfacOptions, LayerStructure, LayeredObjective, Passes, target_stream};
 use crate::scalar::Scalar;
 use crate::stats::Decay;
 
@@ -126,8 +126,7 @@ impl<T: Scalar, W> KroneckerInner<T, W> {
         objective.forward(ctx, theta, part, workspace)?;
         *passes += Passes::GRADIENT;
         preconditioner.begin_update();
-        // distinct streams for distinct seeds, distinct draws for distinct steps
-        let sample = self.options.seed.wrapping_mul(0x9E37_79B9_7F4A_7C15).wrapping_add(self.samples);
+        let sample = target_stream(self.options.seed, self.samples);
         let sink = preconditioner.sink();
         objective.capture(ctx, theta, part, workspace, self.options.fisher, usize::MAX, sample, sink)?;
         self.samples += 1;
