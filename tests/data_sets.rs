@@ -1,11 +1,11 @@
-//! Data sets: the bundled digits, the CURVES-like generator's statistics, splits, standardization, minibatches.
+//! Data sets: the bundled digits and diabetes study, the CURVES-like generator's statistics, splits, standardization, minibatches.
 #![cfg(feature = "nn")]
 
 use proptest::prelude::*;
-use pullback::factor::SymEigen;
-use pullback::nn::data::{Dataset, Minibatches, Partial, Scaling, Targets, curves, digits};
+use pullback::factor::{Cholesky, SymEigen};
+use pullback::nn::data::{Dataset, Minibatches, Partial, Scaling, Targets, curves, diabetes, digits};
 use pullback::testing::tolerance;
-use pullback::{Ctx, Error, Mat, Scalar};
+use pullback::{Ctx, Error, Mat, Op, Scalar};
 
 fn ramp<T: Scalar>(d: usize, n: usize) -> Dataset<T> {
     let inputs = Mat::from_fn(d, n, |i, j| T::of((i + d * j) as f64));
@@ -37,6 +37,48 @@ fn bundled_digits() {
     }
     check::<f32>();
     check::<f64>();
+}
+
+#[test]
+fn bundled_diabetes() {
+    fn check<T: Scalar>() {
+        let set = diabetes::load::<T>().unwrap();
+        assert_eq!((set.inputs().shape(), set.d_out(), set.name()), ((10, 442), 1, "diabetes"));
+        assert_eq!(set.feature_names(), ["age", "sex", "bmi", "bp", "s1", "s2", "s3", "s4", "s5", "s6"]);
+        assert_eq!(set.target_names(), ["target"]);
+        let Targets::Values(values) = set.targets() else { panic!("a value a patient") };
+        let column = |i: usize| -> Vec<f64> { set.inputs().cols().map(|patient| patient[i].f64()).collect() };
+        let sum = |values: &[f64]| values.iter().sum::<f64>();
+        let target: Vec<f64> = values.as_slice().iter().map(|v| v.f64()).collect();
+        // integers are exact in both types: the sums of the targets, the ages and the sexes
+        assert_eq!((sum(&target), sum(&column(0)), sum(&column(1))), (67243.0, 21445.0, 649.0));
+        let range = |v: &[f64]| (v.iter().copied().fold(f64::MAX, f64::min), v.iter().copied().fold(0.0, f64::max));
+        assert_eq!((range(&target), range(&column(0)), range(&column(1))), ((25.0, 346.0), (19.0, 79.0), (1.0, 2.0)));
+        assert!((sum(&column(2)) / 442.0 - 26.3758).abs() <= 5e-5, "body mass index");
+        assert!((sum(&column(3)) / 442.0 - 94.6470).abs() <= 5e-5, "blood pressure");
+    }
+    check::<f32>();
+    check::<f64>();
+}
+
+/// The full least squares fit to columns of mean 0 and length 1, as the authors of the data print it to one decimal.
+#[test]
+fn least_squares_on_diabetes_is_the_published_fit() {
+    const PUBLISHED: [f64; 10] = [-10.0, -239.8, 519.8, 324.4, -792.2, 476.7, 101.0, 177.1, 751.3, 67.6];
+    let set = diabetes::load::<f64>().unwrap();
+    let standard = set.standardized(&set.standardization().unwrap()).unwrap();
+    let Targets::Values(y) = set.targets() else { panic!("a value a patient") };
+    let ctx = Ctx::<f64>::default();
+    // unit variance to unit length: X / √N
+    let x = Mat::from_fn(10, 442, |i, j| standard.inputs().at(i, j) / 442f64.sqrt());
+    let mut beta = Mat::zeros(10, 1);
+    ctx.gemm(1.0, x.as_ref(), Op::No, y.as_ref(), Op::Transpose, 0.0, beta.as_mut()).unwrap();
+    let mut gram = Mat::zeros(10, 10);
+    ctx.gemm(1.0, x.as_ref(), Op::No, x.as_ref(), Op::Transpose, 0.0, gram.as_mut()).unwrap();
+    Cholesky::new(&ctx, gram).unwrap().solve_in_place(&ctx, beta.as_mut()).unwrap();
+    for (i, (found, published)) in beta.as_slice().iter().zip(PUBLISHED).enumerate() {
+        assert!((found - published).abs() <= 0.05, "{}: {found}, published {published}", set.feature_names()[i]);
+    }
 }
 
 #[track_caller]
@@ -84,7 +126,7 @@ fn curves_spectrum() {
     let (_, centred) = covariance(&set.inputs().to_owned());
     let ctx = Ctx::<f64>::default();
     let mut second = Mat::zeros(784, 784);
-    ctx.syrk(1.0 / IMAGES as f64, centred.as_ref(), pullback::Op::Transpose, 0.0, second.as_mut()).unwrap();
+    ctx.syrk(1.0 / IMAGES as f64, centred.as_ref(), Op::Transpose, 0.0, second.as_mut()).unwrap();
     let eigen = SymEigen::new(&ctx, second).unwrap();
     let residual = |k: usize| eigen.values()[..784 - k].iter().sum::<f64>();
     within_3_percent("residual of 6 components", residual(6), 12.17);

@@ -1,4 +1,4 @@
-//! Data sets: bundled digits, a CURVES-like generator, IDX and CSV readers, splits and minibatches.
+//! Data sets: bundled digits and diabetes study, a CURVES-like generator, IDX and CSV readers, splits and minibatches.
 //!
 //! ```text
 //! inputs  X  d_in x N    one case per column
@@ -12,6 +12,7 @@
 pub mod csv;
 pub mod curves;
 mod dataset;
+pub mod diabetes;
 pub mod digits;
 pub mod idx;
 mod minibatches;
