@@ -77,6 +77,7 @@ fn help_explains_every_option() {
         "--threads",
         "--lr",
         "--damping",
+        "--targets",
         "--log",
         "--plot",
         "--quiet",
@@ -95,7 +96,9 @@ fn help_explains_every_option() {
 fn wrong_arguments_exit_with_2() {
     let folder = tempfile::tempdir().unwrap();
     for wrong in [
-        &["--optimizer", "lbfgs"][..],
+        &["--optimizer", "lbfgs2"][..],
+        &["--targets", "low"],
+        &["--targets", "4,3,2,1"],
         &["--arch", "64"],
         &["--arch", "64-0-10"],
         &["--batch", "0"],
@@ -144,6 +147,10 @@ fn one_line_for_each_thing_that_cannot_work() {
     write("idx/train-images-idx3-ubyte", &[0, 0, 8, 3, 0, 0, 0, 2, 0, 0, 0, 1, 0, 0, 0, 1, 9]);
     no(&["--data", "idx"], &["train-images-idx3-ubyte: truncated"]);
     no(&["--optimizer", "adam,sgd,adam"], &["--optimizer names adam twice"]);
+    no(&["--optimizer", "sgd,marquardt"], &["marquardt needs squared errors"]);
+    no(&["--optimizer", "bfgs"], &["bfgs needs at most 4000 parameters"]);
+    no(&["--data", "diabetes", "--task", "classify"], &["the diabetes data have no classes"]);
+    no(&["--csv", "runs/x", "--plot", "runs/x"], &["--plot and --csv name the same file"]);
     no(&["--log", "runs/x", "--plot", "runs/x"], &["--log and --plot name the same file"]);
     no(&["--log", "few.csv/log.jsonl"], &["few.csv/log.jsonl: cannot be written"]);
     no(&["--plot", "idx"], &["idx: cannot be written: it is a folder"]);
@@ -356,4 +363,89 @@ fn a_resumed_run_ends_with_the_same_bits() {
         assert_eq!(run("8", &["--resume", "half"]), whole, "{optimizer}");
     }
     refused(&["--resume", "half"], &TempDir::new().unwrap(), &["one optimizer"]);
+}
+
+/// Names in the help of --optimizer, in its order.
+fn optimizers(folder: &Path) -> Vec<String> {
+    let (_, help, _) = out(&train(folder, &["--help"]));
+    let part = &help[help.find("--optimizer").unwrap()..help.find("--backend").unwrap()];
+    let rows = part.lines().filter(|line| line.starts_with("            "));
+    rows.map(|line| line.split_whitespace().next().unwrap().to_owned()).collect()
+}
+
+const DIABETES: [&str; 11] =
+    ["--data", "diabetes", "--arch", "10-6-1", "--backend", "reference", "--dtype", "f64", "--threads", "1", "--quiet"];
+
+/// The whole family at once: everyone takes its steps, lowers the loss, and has a row everywhere.
+#[test]
+fn all_of_them_and_the_tables() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    let names = optimizers(path);
+    assert!(names.len() >= 30, "{names:?}");
+    let more = ["--optimizer", "all", "--steps", "6", "--csv", "t.csv", "--log-steps"];
+    let (code, stdout, stderr) = out(&train(path, &[&DIABETES[..], &more].concat()));
+    assert_eq!((code, stderr.as_str()), (Some(0), ""));
+    assert!(stdout.lines().all(|line| line.chars().count() <= 80), "{stdout}");
+    let mut rows = csv::Reader::from_path(path.join("t.csv")).unwrap();
+    let headers = rows.headers().unwrap().clone();
+    let place = |name: &str| headers.iter().position(|h| h == name).unwrap_or_else(|| panic!("no column {name}"));
+    let rows: Vec<csv::StringRecord> = rows.records().map(Result::unwrap).collect();
+    let log = events(&path.join("runs/train.jsonl"));
+    for name in &names {
+        let row = rows.iter().find(|row| &row[place("optimizer")] == name).unwrap_or_else(|| panic!("{name}"));
+        assert_eq!((&row[place("steps")], &row[place("note")]), ("6", ""), "{row:?}");
+        let looks = log.iter().filter(|e| e["event"] == "step" && e["optimizer"] == **name);
+        let looks: Vec<f64> = looks.map(|e| number(e, "train_loss").unwrap()).collect();
+        let best: f64 = row[place("best_train_loss")].parse().unwrap();
+        assert!(looks.len() == 7 && best < 0.99 * looks[0], "{name}: {looks:?}");
+        assert!((best - looks.iter().copied().fold(f64::INFINITY, f64::min)).abs() <= 1e-6);
+        for k in 1..=3 {
+            let target: f64 = row[place(&format!("target_{k}"))].parse().unwrap();
+            let reached = !row[place(&format!("passes_{k}"))].is_empty();
+            assert_eq!(reached, best <= target + 1e-6, "{name}: best {best}, target {target}");
+        }
+        let reports: Vec<&Value> =
+            log.iter().filter(|e| e["event"] == "report" && e["optimizer"] == **name).map(|e| &e["report"]).collect();
+        assert_eq!(reports.len(), 6, "{name}");
+        assert!(reports.iter().all(|r| r["passes"]["forward"].as_u64() > Some(0)), "{name}: {reports:?}");
+        let table = stdout.split("training loss").nth(1).unwrap();
+        assert!(table.lines().any(|line| line.split_whitespace().next() == Some(name)), "{name} is not in the table");
+    }
+    let svg = std::fs::read_to_string(path.join("runs/train.svg")).unwrap();
+    assert!(names.iter().all(|name| svg.contains(name.as_str())), "a name is missing in the plot");
+}
+
+/// Those that do not fit are left out, with a line that says why.
+#[test]
+fn what_does_not_fit_is_left_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let args = ["--arch", "64-20-3", "--steps", "1", "--quiet", "--csv", "t.csv", "--targets", "40,30"];
+    let args = [&["--backend", "reference", "--optimizer", "all"], &args[..]].concat();
+    let (code, stdout, stderr) = out(&train(folder.path(), &args));
+    assert_eq!(code, Some(0), "{stderr}");
+    assert!(stdout.contains("left out: marquardt needs squared errors"), "{stdout}");
+    assert!(stdout.contains("left out: newton-absolute needs at most 1000 parameters"), "{stdout}");
+    assert!(stdout.lines().all(|line| line.chars().count() <= 80), "{stdout}");
+    let csv = std::fs::read_to_string(folder.path().join("t.csv")).unwrap();
+    assert_eq!(csv.lines().count(), 1 + optimizers(folder.path()).len());
+}
+
+/// Saved in the middle and taken up again, every one of them ends with the same bits.
+#[test]
+fn everyone_resumes_with_the_same_bits() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    for name in optimizers(path) {
+        let run = |log: &str, more: &[&str]| {
+            let args = [&DIABETES[..], &["--optimizer", &name, "--log", log], more].concat();
+            let output = train(path, &args);
+            assert!(output.status.success(), "{name}: {output:?}");
+            losses(&path.join(log)).split_off(losses(&path.join(log)).len() - 4)
+        };
+        let whole = run("whole.jsonl", &["--steps", "4"]);
+        run("first.jsonl", &["--steps", "2", "--checkpoint", "run.bin"]);
+        let taken_up = run("second.jsonl", &["--steps", "4", "--resume", "run.bin"]);
+        assert_eq!(whole, taken_up, "{name}");
+    }
 }

@@ -6,6 +6,7 @@ use std::str::FromStr;
 use clap::{Parser, ValueEnum};
 
 use super::Failure;
+use super::kinds::{self, Choice, Kind};
 
 /// Seconds for each optimizer where neither --seconds nor --steps is given.
 pub const SECONDS: f64 = 18.0;
@@ -15,8 +16,9 @@ pub const SECONDS: f64 = 18.0;
 #[command(name = "train", version, next_line_help = true, after_help = AFTER)]
 pub struct Args {
     /// What to learn from: `digits` (bundled, 8 x 8 pixels), `curves`
-    /// (generated, 28 x 28), a FOLDER with the four IDX files of MNIST or
-    /// its kin, or a FILE of comma-separated numbers; files may be gzip
+    /// (generated, 28 x 28), `diabetes` (bundled, 10 measurements), a FOLDER
+    /// with the four IDX files of MNIST or its kin, or a FILE of
+    /// comma-separated numbers; files may be gzip
     /// [default: digits]
     #[arg(long, verbatim_doc_comment, hide_default_value = true, value_name = "DATA", default_value = "digits")]
     pub data: String,
@@ -28,25 +30,22 @@ pub struct Args {
 
     /// Rebuild the inputs (autoencoder), predict a class (classify), or
     /// predict a number (regress)
-    /// [default: autoencoder]
-    #[arg(long, verbatim_doc_comment, hide_default_value = true, hide_possible_values = true, value_enum, default_value_t = Task::Autoencoder)]
-    pub task: Task,
+    /// [default: autoencoder, for diabetes regress]
+    #[arg(long, verbatim_doc_comment, hide_possible_values = true, value_enum)]
+    pub task: Option<Task>,
 
     /// Layer widths. For an autoencoder the encoder's, inputs first,
     /// mirrored for the decoder; otherwise all of them, inputs first,
     /// outputs last
     /// [default: 64-200-100-50-10 for digits, 784-400-200-100-50-25-6 for
-    /// curves, 784-1000-500-250-30 for 784 inputs, else two hidden layers
-    /// that fit the data]
+    /// curves, 10-20-1 for diabetes, 784-1000-500-250-30 for 784 inputs,
+    /// else two hidden layers that fit the data]
     #[arg(long, verbatim_doc_comment, value_name = "WIDTHS")]
     pub arch: Option<Arch>,
 
-    /// Who takes part, in this order, of sgd (Nesterov), heavy-ball, adam,
-    /// kfac, ekfac, kfac-tridiagonal, spring; or `all` of them
-    /// [default: sgd,adam,kfac]
     #[arg(
         long,
-        verbatim_doc_comment,
+        long_help = kinds::help(),
         hide_default_value = true,
         value_delimiter = ',',
         value_name = "NAMES",
@@ -65,7 +64,7 @@ pub struct Args {
     pub dtype: Dtype,
 
     /// Cases in a minibatch, drawn without replacement
-    /// [default: 256, or all where there are fewer]
+    /// [default: 256, or a fifth of the cases where that is less]
     #[arg(long, verbatim_doc_comment, value_name = "N", value_parser = at_least_one)]
     pub batch: Option<usize>,
 
@@ -90,16 +89,28 @@ pub struct Args {
     #[arg(long, verbatim_doc_comment, value_name = "N", value_parser = at_least_one)]
     pub threads: Option<usize>,
 
-    /// Learning rate: one for sgd and adam alike, or `sgd=0.02,adam=0.002`;
-    /// kfac finds its step from the quadratic model
+    /// Learning rate of sgd, adam and natural-gradient alike, or one each:
+    /// `sgd=0.02,adam=0.002,natural-gradient=0.3`; others find their steps
     /// [default: by task and width, from a sweep; written to the log]
     #[arg(long, verbatim_doc_comment, value_name = "RATES")]
     pub lr: Option<Rates>,
 
-    /// The damping lambda that kfac starts from; it adapts
-    /// [default: 0.1]
+    /// The damping lambda: where the K-FAC family and levenberg-marquardt
+    /// start, and what newton, gauss-newton and natural-gradient keep
+    /// [default: 0.1, where it stays 0.01]
     #[arg(long, verbatim_doc_comment, value_name = "LAMBDA", value_parser = positive)]
     pub damping: Option<f64>,
+
+    /// Print which optimizer reached which training loss when: up to three
+    /// losses such as `20,15,14`, or `auto` for the best of all plus 1/4,
+    /// 1/16 and 1/64 of the way to it from the start
+    /// [default: auto with --optimizer all, else nothing]
+    #[arg(long, verbatim_doc_comment, value_name = "LOSSES")]
+    pub targets: Option<Targets>,
+
+    /// Also write a table with a row for each optimizer to FILE, as CSV
+    #[arg(long, verbatim_doc_comment, value_name = "FILE")]
+    pub csv: Option<PathBuf>,
 
     /// The log, one JSON object a line
     /// [default: runs/train.jsonl]
@@ -141,6 +152,10 @@ pub struct Args {
     #[arg(long, verbatim_doc_comment)]
     pub explain: bool,
 
+    /// Every step into the log, with its whole report
+    #[arg(long, verbatim_doc_comment)]
+    pub log_steps: bool,
+
     /// No progress bar and no notes: the table and the paths only
     #[arg(long, verbatim_doc_comment)]
     pub quiet: bool,
@@ -150,10 +165,26 @@ impl Args {
     /// Who takes part.
     pub fn kinds(&self) -> Vec<Kind> {
         let kinds = self.optimizer.iter().flat_map(|choice| match choice {
-            Choice::All => Kind::value_variants().to_vec(),
+            Choice::All => Kind::ALL.to_vec(),
             Choice::One(kind) => vec![*kind],
         });
         kinds.collect()
+    }
+
+    /// Whether an optimizer that does not fit is left out, not an error.
+    pub fn takes_all(&self) -> bool {
+        self.optimizer.contains(&Choice::All)
+    }
+
+    /// What is predicted.
+    pub fn task(&self) -> Task {
+        let usual = if self.data == "diabetes" { Task::Regress } else { Task::Autoencoder };
+        self.task.unwrap_or(usual)
+    }
+
+    /// The losses of which is told when they were reached.
+    pub fn targets(&self) -> Option<Targets> {
+        self.targets.clone().or(self.takes_all().then_some(Targets::Auto))
     }
 
     /// What the types of the options cannot say.
@@ -165,8 +196,12 @@ impl Args {
         if kinds.len() > 1 && (self.checkpoint.is_some() || self.resume.is_some()) {
             return Err("--checkpoint and --resume take one optimizer: name it with --optimizer".into());
         }
-        if self.log == self.plot {
-            return Err(format!("--log and --plot name the same file, {}", self.log.display()).into());
+        let files = [("--log", Some(&self.log)), ("--plot", Some(&self.plot)), ("--csv", self.csv.as_ref())];
+        for (i, (option, file)) in files.iter().enumerate() {
+            if let Some((other, path)) = files[..i].iter().find(|(_, earlier)| file.is_some() && earlier == file) {
+                let path = path.map(|path| path.display().to_string()).unwrap_or_default();
+                return Err(format!("{other} and {option} name the same file, {path}").into());
+            }
         }
         Ok(())
     }
@@ -192,53 +227,6 @@ pub enum Task {
     Regress,
 }
 
-/// An optimizer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Kind {
-    Sgd,
-    HeavyBall,
-    Adam,
-    Kfac,
-    Ekfac,
-    KfacTridiagonal,
-    Spring,
-}
-
-impl Kind {
-    pub fn name(self) -> &'static str {
-        match self {
-            Kind::Sgd => "sgd",
-            Kind::HeavyBall => "heavy-ball",
-            Kind::Adam => "adam",
-            Kind::Kfac => "kfac",
-            Kind::Ekfac => "ekfac",
-            Kind::KfacTridiagonal => "kfac-tridiagonal",
-            Kind::Spring => "spring",
-        }
-    }
-}
-
-/// An optimizer, or all of them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Choice {
-    All,
-    One(Kind),
-}
-
-impl FromStr for Choice {
-    type Err = String;
-
-    fn from_str(name: &str) -> Result<Self, String> {
-        if name == "all" {
-            return Ok(Choice::All);
-        }
-        let kinds = Kind::value_variants();
-        let names: Vec<&str> = kinds.iter().map(|kind| kind.name()).collect();
-        let found = kinds.iter().find(|kind| kind.name() == name);
-        found.map(|&kind| Choice::One(kind)).ok_or_else(|| format!("expected all, or some of {}", names.join(", ")))
-    }
-}
-
 impl Task {
     pub fn name(self) -> &'static str {
         match self {
@@ -248,6 +236,33 @@ impl Task {
         }
     }
 }
+
+/// Losses of which is told when they were reached.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Targets {
+    /// From the run itself.
+    Auto,
+    /// These, at most three.
+    Losses(Vec<f64>),
+}
+
+impl FromStr for Targets {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "auto" {
+            return Ok(Targets::Auto);
+        }
+        let losses: Option<Vec<f64>> = text.split(',').map(|x| x.trim().parse().ok()).collect();
+        let losses = losses.filter(|l| l.len() <= TARGETS && l.iter().all(|x| x.is_finite()));
+        losses
+            .map(Targets::Losses)
+            .ok_or_else(|| format!("expected `auto`, or up to {TARGETS} losses such as 20,15,14"))
+    }
+}
+
+/// Most targets: as many as a table of 80 columns holds.
+pub const TARGETS: usize = 3;
 
 /// A backend, compiled in or not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -289,6 +304,7 @@ impl std::fmt::Display for Arch {
 pub struct Rates {
     pub sgd: Option<f64>,
     pub adam: Option<f64>,
+    pub natural_gradient: Option<f64>,
 }
 
 impl FromStr for Rates {
@@ -298,9 +314,13 @@ impl FromStr for Rates {
         let mut rates = Rates::default();
         for part in text.split(',') {
             match part.split_once('=') {
-                None if part == text => (rates.sgd, rates.adam) = (Some(positive(part)?), Some(positive(part)?)),
+                None if part == text => {
+                    let rate = Some(positive(part)?);
+                    rates = Rates { sgd: rate, adam: rate, natural_gradient: rate };
+                }
                 Some(("sgd", rate)) => rates.sgd = Some(positive(rate)?),
                 Some(("adam", rate)) => rates.adam = Some(positive(rate)?),
+                Some(("natural-gradient", rate)) => rates.natural_gradient = Some(positive(rate)?),
                 _ => return Err("expected a number, or numbers by name such as sgd=0.02,adam=0.002".to_owned()),
             }
         }

@@ -2,8 +2,22 @@
 
 use crate::args::Task;
 
-/// Cases of a minibatch.
-pub const BATCH: usize = 256;
+/// Cases of a minibatch of so many: this many, but at least five minibatches an epoch.
+pub fn batch(cases: usize) -> usize {
+    256.min(cases / 5).max(1)
+}
+
+/// Cases of a large batch, redrawn in every step.
+pub const LARGE: usize = 2048;
+
+/// Most cases of a full batch.
+pub const FULL: usize = 20_000;
+
+/// Most rows of a kernel, cases x outputs.
+pub const KERNEL: usize = 2048;
+
+/// Cases of Hessian-free's curvature.
+pub const CURVATURE: usize = 512;
 
 /// η of the L2 term, that of the classic autoencoder experiments.
 pub const L2: f64 = 1e-5;
@@ -27,8 +41,14 @@ pub fn adam(task: Task, inputs: usize) -> f64 {
     }
 }
 
+/// Learning rate of natural gradient descent.
+pub const NATURAL_GRADIENT: f64 = 0.3;
+
 /// Inputs from which on an autoencoder counts as wide.
 const WIDE: usize = 256;
 
 /// Initial λ of kfac, which adapts; from the same sweeps.
 pub const DAMPING: f64 = 0.1;
+
+/// λ where it stays and a search keeps the step in bounds.
+pub const FIXED_DAMPING: f64 = 0.01;

@@ -3,7 +3,10 @@
 use std::io::Write;
 use std::path::PathBuf;
 
+use pullback::Scalar;
+use pullback::optim::{Passes, PhaseSeconds, StepReport};
 use serde::Serialize;
+use serde_json::Value;
 
 use crate::Failure;
 use crate::output::Output;
@@ -13,8 +16,35 @@ use crate::output::Output;
 #[serde(tag = "event", rename_all = "lowercase")]
 pub enum Event {
     Start(Box<Settings>),
+    Skip(Skip),
+    Report(Report),
     Step(Step),
     End(End),
+}
+
+/// An optimizer that does not fit.
+#[derive(Debug, Clone, Serialize)]
+pub struct Skip {
+    pub optimizer: &'static str,
+    pub reason: String,
+}
+
+/// One step, with --log-steps.
+#[derive(Debug, Clone, Serialize)]
+pub struct Report {
+    pub optimizer: &'static str,
+    /// Steps before it.
+    pub step: u64,
+    pub report: Value,
+}
+
+/// A report without the fields that do not apply to its optimizer.
+pub fn record<T: Scalar>(report: &StepReport<T>) -> Value {
+    let mut value = serde_json::to_value(report).unwrap_or_default();
+    if let Value::Object(fields) = &mut value {
+        fields.retain(|_, field| !field.is_null());
+    }
+    value
 }
 
 /// Everything that a run depends on.
@@ -47,7 +77,9 @@ pub struct Settings {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub adam_lr: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub kfac_damping: Option<f64>,
+    pub natural_gradient_lr: Option<f64>,
+    pub damping: f64,
+    pub fixed_damping: f64,
     pub l2: f64,
     pub evaluation_cases: usize,
 }
@@ -67,12 +99,21 @@ pub struct Step {
     pub lambda: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rho: Option<f64>,
+    /// All passes so far.
+    pub passes_by_kind: Passes,
+    /// All seconds so far.
+    pub phases: PhaseSeconds,
+    /// The last step.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub report: Option<Value>,
 }
 
 /// How an optimizer ended, on all cases.
 #[derive(Debug, Clone, Serialize)]
 pub struct End {
     pub optimizer: &'static str,
+    /// Cases that a step looked at.
+    pub cases: usize,
     pub steps: u64,
     pub seconds: f64,
     pub passes: u64,

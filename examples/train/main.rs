@@ -6,6 +6,7 @@
 mod args;
 mod axis;
 mod defaults;
+mod kinds;
 mod log;
 mod output;
 mod plot;
@@ -13,8 +14,10 @@ mod problem;
 mod progress;
 mod race;
 mod racers;
+mod results;
 mod schedule;
 mod table;
+mod targets;
 
 use std::io::Write;
 use std::path::Path;
@@ -25,8 +28,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use clap::Parser;
 use pullback::{Ctx, Scalar};
 
-use args::{Args, BackendName, Dtype, Kind};
-use log::{End, Event, Log, Settings, Step};
+use args::{Args, BackendName, Dtype};
+use kinds::Kind;
+use log::{End, Event, Log, Report, Settings, Skip, Step};
 use output::Output;
 use problem::Problem;
 use progress::{Line, Progress};
@@ -59,16 +63,14 @@ fn run<T: Scalar>(args: &Args) -> Result<(), Failure> {
     let problem = Problem::<T>::load(args)?;
     let tuned = tuned(args, &problem);
     let settings = settings(args, &ctx, &problem, &tuned);
-    let mut racers = Vec::new();
-    for kind in args.kinds() {
-        racers.push((kind.name(), racers::racer::<T>(kind, &tuned)?));
-    }
+    let (kinds, skips) = fitting(args, &problem)?;
     let interrupted = Arc::new(AtomicBool::new(false));
     let flag = Arc::clone(&interrupted);
     ctrlc::set_handler(move || flag.store(true, Ordering::Relaxed))?;
     // both files are opened before the first step, so that a typing error does not cost a run
     let mut keeper = Keeper::new(Log::new(Output::create(&args.log)?), args.quiet);
     let plot = Output::create(&args.plot)?;
+    let csv = args.csv.as_deref().map(Output::create).transpose()?;
 
     keeper.note(&format!("{}: {}", args.data, problem::describe(&problem)));
     keeper.note(&format!(
@@ -79,21 +81,32 @@ fn run<T: Scalar>(args: &Args) -> Result<(), Failure> {
     let name = Path::new(&args.data).file_name().map_or(args.data.clone().into(), |name| name.to_string_lossy());
     let title = format!("{name}, {} {}, batch {}", settings.task, settings.arch, settings.batch);
     let budget = Budget { seconds: settings.seconds, steps: settings.steps };
-    keeper.log.write(&Event::Start(Box::new(settings)));
-    for (name, racer) in racers {
+    keeper.log.write(&Event::Start(Box::new(settings.clone())));
+    skips.iter().for_each(|skip| keeper.log.write(&Event::Skip(skip.clone())));
+    for kind in kinds {
         if interrupted.load(Ordering::Relaxed) {
             break;
         }
-        keeper.begin(name);
-        let saves = Saves { kind: kind(args, name), args };
-        race::train(&ctx, &problem, (name, racer), budget, &saves, args.seed, &interrupted, &mut keeper)?;
+        keeper.begin(kind.name());
+        let saves = Saves { kind: identity(args, kind.name()), args };
+        race::train(&ctx, &problem, (kind, &tuned), budget, &saves, args.seed, &interrupted, &mut keeper)?;
     }
     let (steps, ends, log) = keeper.close();
-    // files first, and the table whatever became of them
+    let losses = args.targets().map_or_else(Vec::new, |targets| targets::losses(&targets, &steps));
+    // files first, and the tables whatever became of them
     let (log, plot) = (log.finish(), plot::plot(&title, &steps, plot));
+    let csv = csv.map(|csv| results::write(&settings, (&steps, &ends, &skips), &losses, csv)).transpose();
     let mut text = table::table(&ends);
-    for (what, path) in [("log", &log), ("plot", &plot)] {
-        if let Ok(path) = path {
+    if args.targets().is_some() {
+        text += &format!("\n{}", table::targets(&steps, &ends, &skips, &losses));
+    }
+    let files = [
+        ("log", log.as_ref().ok()),
+        ("plot", plot.as_ref().ok()),
+        ("table", csv.as_ref().ok().and_then(Option::as_ref)),
+    ];
+    for (what, path) in files {
+        if let Some(path) = path {
             text += &format!("{what:<5} {}\n", path.display());
         }
     }
@@ -101,16 +114,30 @@ fn run<T: Scalar>(args: &Args) -> Result<(), Failure> {
     let _ = std::io::stdout().write_all(text.as_bytes());
     log?;
     plot?;
+    csv?;
     match ends.iter().all(|end| end.error.is_some()) {
         true => Err("no optimizer came through; see the table".into()),
         false => Ok(()),
     }
 }
 
+/// Who fits, and who is left out; with an error for one that was named.
+fn fitting<T: Scalar>(args: &Args, problem: &Problem<T>) -> Result<(Vec<Kind>, Vec<Skip>), Failure> {
+    let (mut kinds, mut skips) = (Vec::new(), Vec::new());
+    for kind in args.kinds() {
+        match racers::misfit(kind, &problem.net, problem.cases(kind)) {
+            None => kinds.push(kind),
+            Some(reason) if args.takes_all() => skips.push(Skip { optimizer: kind.name(), reason }),
+            Some(reason) => return Err(format!("{} {reason}", kind.name()).into()),
+        }
+    }
+    Ok((kinds, skips))
+}
+
 /// What a checkpoint must have been made with to be resumed.
-fn kind(args: &Args, optimizer: &str) -> String {
-    let Args { data, target, task, batch, seed, lr, damping, .. } = args;
-    let task = task.name();
+fn identity(args: &Args, optimizer: &str) -> String {
+    let Args { data, target, batch, seed, lr, damping, .. } = args;
+    let task = args.task().name();
     format!(
         "{optimizer} on {data}, {task}, target {target:?}, batch {batch:?}, seed {seed}, {lr:?}, lambda {damping:?}"
     )
@@ -142,7 +169,7 @@ fn settings<T: Scalar>(args: &Args, ctx: &Ctx<T>, problem: &Problem<T>, tuned: &
         version: env!("CARGO_PKG_VERSION"),
         data: args.data.clone(),
         target: args.target.clone(),
-        task: args.task.name(),
+        task: args.task().name(),
         arch: problem.arch.to_string(),
         parameters: problem.start.len(),
         train_cases: problem.train.len(),
@@ -159,7 +186,9 @@ fn settings<T: Scalar>(args: &Args, ctx: &Ctx<T>, problem: &Problem<T>, tuned: &
         sgd_lr: has(&[Kind::Sgd, Kind::HeavyBall]).then_some(tuned.sgd.0),
         sgd_momentum: has(&[Kind::Sgd, Kind::HeavyBall]).then_some(tuned.sgd.1),
         adam_lr: has(&[Kind::Adam]).then_some(tuned.adam),
-        kfac_damping: has(&[Kind::Kfac, Kind::Ekfac, Kind::KfacTridiagonal]).then_some(tuned.damping),
+        natural_gradient_lr: has(&[Kind::NaturalGradient]).then_some(tuned.natural_gradient),
+        damping: tuned.damping,
+        fixed_damping: tuned.fixed_damping,
         l2: defaults::L2,
         evaluation_cases: EVALUATION_CASES,
     }
@@ -168,11 +197,13 @@ fn settings<T: Scalar>(args: &Args, ctx: &Ctx<T>, problem: &Problem<T>, tuned: &
 /// The optimizers' numbers: as asked for, else the defaults of the task.
 fn tuned<T: Scalar>(args: &Args, problem: &Problem<T>) -> Tuned {
     let (asked, inputs) = (args.lr.unwrap_or_default(), problem.net.inputs());
-    let (rate, momentum) = defaults::sgd(args.task, inputs);
+    let (rate, momentum) = defaults::sgd(args.task(), inputs);
     Tuned {
         sgd: (asked.sgd.unwrap_or(rate), momentum),
-        adam: asked.adam.unwrap_or(defaults::adam(args.task, inputs)),
+        adam: asked.adam.unwrap_or(defaults::adam(args.task(), inputs)),
+        natural_gradient: asked.natural_gradient.unwrap_or(defaults::NATURAL_GRADIENT),
         damping: args.damping.unwrap_or(defaults::DAMPING),
+        fixed_damping: args.damping.unwrap_or(defaults::FIXED_DAMPING),
         seed: args.seed,
     }
 }
@@ -215,6 +246,10 @@ impl Recorder for Keeper {
 
     fn explain(&mut self, step: u64, text: &str) {
         eprintln!("step {step}: {text}");
+    }
+
+    fn report(&mut self, report: Report) {
+        self.log.write(&Event::Report(report));
     }
 
     fn step(&mut self, step: Step) {

@@ -1,4 +1,5 @@
-//! The plot: loss against seconds and against steps, one colour for each optimizer.
+//! The plot: loss against seconds and against steps, one colour for each optimizer. Where there are more optimizers than
+//! colours: training loss only, against seconds and passes, colours again with other dashes, the legend beside.
 
 use std::io::Write;
 
@@ -10,6 +11,8 @@ use crate::log::Step;
 use crate::output::Output;
 
 const SIZE: (u32, u32) = (1120, 480);
+const CROWDED: (u32, u32) = (1320, 640);
+const LEGEND: u32 = 230;
 
 /// Told apart by readers with any colour vision: blue, orange, green first; then purple, sky, red, brown, grey, black.
 const COLOURS: [RGBColor; 9] = [
@@ -23,6 +26,9 @@ const COLOURS: [RGBColor; 9] = [
     RGBColor(130, 130, 130),
     RGBColor(0, 0, 0),
 ];
+
+/// (dash, gap) in pixels of the first nine curves, the second nine, ...
+const DASHES: [(u32, u32); 4] = [(1, 0), (7, 3), (2, 3), (14, 4)];
 
 /// Beyond these ratios of largest to smallest an axis is logarithmic.
 const LOSS_SPAN: f64 = 3.0;
@@ -40,6 +46,8 @@ pub fn plot(title: &str, steps: &[Step], mut output: Output) -> Result<std::path
 struct Curve<'a> {
     name: &'a str,
     colour: RGBColor,
+    /// (dash, gap).
+    dash: (u32, u32),
     points: Vec<&'a Step>,
 }
 
@@ -52,25 +60,61 @@ fn draw(title: &str, steps: &[Step], svg: &mut String) -> Draw {
             names.push(step.optimizer);
         }
     }
-    let curve =
-        |(name, &colour)| Curve { name, colour, points: steps.iter().filter(|s| s.optimizer == name).collect() };
-    let curves: Vec<Curve<'_>> = names.into_iter().zip(COLOURS.iter().cycle()).map(curve).collect();
-    let root = SVGBackend::with_string(svg, SIZE).into_drawing_area();
+    let curves: Vec<Curve<'_>> = names.into_iter().enumerate().map(|(i, name)| curve(i, name, steps)).collect();
+    let crowded = curves.len() > COLOURS.len();
+    let size = if crowded { CROWDED } else { SIZE };
+    let root = SVGBackend::with_string(svg, size).into_drawing_area();
     root.fill(&WHITE)?;
     let root = root.titled(title, ("sans-serif", 20))?;
-    let (left, right) = root.split_horizontally(SIZE.0 / 2);
-    panel(&left, "seconds", &curves, |step| step.seconds)?;
-    panel(&right, "steps", &curves, |step| step.step as f64)?;
+    let (panels, beside) = root.split_horizontally(size.0 - if crowded { LEGEND } else { 0 });
+    let (left, right) = panels.split_horizontally((size.0 - if crowded { LEGEND } else { 0 }) / 2);
+    panel(&left, "seconds", &curves, crowded, |step| step.seconds)?;
+    if crowded {
+        panel(&right, "passes", &curves, crowded, |step| step.passes as f64)?;
+        legend(&beside, &curves)?;
+    } else {
+        panel(&right, "steps", &curves, crowded, |step| step.step as f64)?;
+    }
     root.present()?;
+    Ok(())
+}
+
+fn curve<'a>(index: usize, name: &'a str, steps: &'a [Step]) -> Curve<'a> {
+    let (round, place) = (index / COLOURS.len(), index % COLOURS.len());
+    let points = steps.iter().filter(|step| step.optimizer == name).collect();
+    Curve { name, colour: COLOURS[place], dash: DASHES[round % DASHES.len()], points }
+}
+
+/// Names from top to bottom, each beside a piece of its line.
+fn legend(area: &Area<'_>, curves: &[Curve<'_>]) -> Draw {
+    const ROW: i32 = 18;
+    const LINE: i32 = 36;
+    for (i, curve) in curves.iter().enumerate() {
+        let y = 24 + ROW * i as i32;
+        let (dash, gap) = curve.dash;
+        let pieces = if gap == 0 {
+            vec![(0, LINE)]
+        } else {
+            (0..LINE).step_by((dash + gap) as usize).map(|x| (x, (x + dash as i32).min(LINE))).collect()
+        };
+        for (from, to) in pieces {
+            area.draw(&PathElement::new([(from, y), (to, y)], curve.colour.stroke_width(2)))?;
+        }
+        area.draw(&Text::new(curve.name, (LINE + 8, y - 7), ("sans-serif", 14)))?;
+    }
     Ok(())
 }
 
 type Area<'a> = DrawingArea<SVGBackend<'a>, plotters::coord::Shift>;
 
-fn panel(area: &Area<'_>, unit: &str, curves: &[Curve<'_>], x: fn(&Step) -> f64) -> Draw {
+fn panel(area: &Area<'_>, unit: &str, curves: &[Curve<'_>], crowded: bool, x: fn(&Step) -> f64) -> Draw {
     let points = || curves.iter().flat_map(|c| c.points.iter());
-    let losses = points().flat_map(|s| [s.train_loss, s.test_loss]);
-    let (bottom, top) = range(losses.filter(|y| y.is_finite()));
+    let losses = points().flat_map(|s| [s.train_loss, if crowded { s.train_loss } else { s.test_loss }]);
+    let (bottom, mut top) = range(losses.filter(|y| y.is_finite()));
+    if crowded && let Some(start) = points().next() {
+        // one that diverges must not flatten the others
+        top = top.min(1.2 * start.train_loss);
+    }
     let (first, last) = range(curves.iter().filter_map(|c| c.points.last()).map(|s| x(s)));
     // the start, x = 0, has no place on a logarithmic axis
     let log_x = last > STEP_SPAN * first && first > 0.0;
@@ -93,7 +137,7 @@ fn panel(area: &Area<'_>, unit: &str, curves: &[Curve<'_>], x: fn(&Step) -> f64)
     chart
         .configure_mesh()
         .x_desc(unit)
-        .y_desc("loss (solid: training, dashed: test)")
+        .y_desc(if crowded { "training loss" } else { "loss (solid: training, dashed: test)" })
         .axis_desc_style(("sans-serif", 15))
         .label_style(("sans-serif", 13))
         .bold_line_style(BLACK.mix(0.15))
@@ -103,13 +147,25 @@ fn panel(area: &Area<'_>, unit: &str, curves: &[Curve<'_>], x: fn(&Step) -> f64)
         let colour = curve.colour;
         let line = |loss: fn(&Step) -> f64| {
             let seen = curve.points.iter().filter(|s| loss(s).is_finite() && (!log_x || x(s) > 0.0));
-            seen.map(|s| (x(s), loss(s))).collect::<Vec<_>>()
+            seen.map(|s| (x(s), if crowded { loss(s).min(top) } else { loss(s) })).collect::<Vec<_>>()
         };
+        if crowded {
+            let points = line(|s| s.train_loss);
+            if curve.dash.1 == 0 {
+                chart.draw_series(LineSeries::new(points, colour.stroke_width(2)))?;
+            } else {
+                chart.draw_series(DashedLineSeries::new(points, curve.dash.0, curve.dash.1, colour.stroke_width(2)))?;
+            }
+            continue;
+        }
         chart
             .draw_series(LineSeries::new(line(|s| s.train_loss), colour.stroke_width(2)))?
             .label(curve.name)
             .legend(move |(x, y)| PathElement::new([(x, y), (x + 24, y)], colour.stroke_width(2)));
         chart.draw_series(DashedLineSeries::new(line(|s| s.test_loss), 5, 4, colour.stroke_width(1)))?;
+    }
+    if crowded {
+        return Ok(());
     }
     chart
         .configure_series_labels()

@@ -3,10 +3,11 @@
 use std::path::Path;
 
 use pullback::Scalar;
-use pullback::nn::data::{Dataset, Minibatches, Partial, Targets, csv, curves, digits, idx};
+use pullback::nn::data::{Dataset, Minibatches, Partial, Targets, csv, curves, diabetes, digits, idx};
 use pullback::nn::{Activation, Init, Loss, Mlp};
 
 use crate::args::{Arch, Args, Task};
+use crate::kinds::{Cases, Kind};
 use crate::{Failure, defaults};
 
 /// Everything that the optimizers share.
@@ -28,14 +29,27 @@ impl<T: Scalar> Problem<T> {
     pub fn load(args: &Args) -> Result<Self, Failure> {
         let source = Source::of(args)?;
         let (train, test) = source.read::<T>(args)?;
-        let batch = args.batch.unwrap_or(defaults::BATCH.min(train.len()));
+        let batch = args.batch.unwrap_or(defaults::batch(train.len()));
         Minibatches::new(train.len(), batch, args.seed, Partial::Drop)?; // an error here is one before any training
         let arch = architecture(args, &source, train.d_in(), train.d_out())?;
-        let net = network(args.task, &source, &arch)?;
-        let init = if args.task == Task::Autoencoder { Init::sparse() } else { Init::GlorotUniform };
+        let net = network(args.task(), &source, &arch)?;
+        let init = if args.task() == Task::Autoencoder { Init::sparse() } else { Init::GlorotUniform };
         let start = net.init(init, args.seed);
         let unit = train.standardized_by().and_then(|s| s.targets.as_ref()).map_or(1.0, |t| t.scale()[0].f64());
         Ok(Self { train, test, net, arch, batch, start, error_unit: unit * unit })
+    }
+}
+
+impl<T: Scalar> Problem<T> {
+    /// Cases that a step of this optimizer looks at.
+    pub fn cases(&self, kind: Kind) -> usize {
+        let most = match kind.cases() {
+            Cases::Minibatch => self.batch,
+            Cases::Kernel => self.batch.min((defaults::KERNEL / self.net.outputs()).max(1)),
+            Cases::Large => defaults::LARGE,
+            Cases::Full => defaults::FULL,
+        };
+        most.min(self.train.len())
     }
 }
 
@@ -43,6 +57,7 @@ impl<T: Scalar> Problem<T> {
 enum Source<'a> {
     Digits,
     Curves,
+    Diabetes,
     Idx(&'a Path),
     Csv(&'a Path),
 }
@@ -53,10 +68,11 @@ impl<'a> Source<'a> {
         let source = match args.data.as_str() {
             "digits" => Source::Digits,
             "curves" => Source::Curves,
+            "diabetes" => Source::Diabetes,
             _ if path.is_dir() => Source::Idx(path),
             _ if path.exists() => Source::Csv(path),
             name => {
-                let what = "no such file or folder; --data takes digits, curves, a folder of IDX files or a CSV file";
+                let what = "no such file or folder; --data takes digits, curves, diabetes, a folder of IDX files or a CSV file";
                 return Err(format!("{name}: {what}").into());
             }
         };
@@ -65,22 +81,26 @@ impl<'a> Source<'a> {
         if args.target.is_some() && !csv {
             return Err(format!("--target names a column of a CSV file, and {name} is none").into());
         }
-        if args.task == Task::Regress && !csv {
+        if args.task() == Task::Regress && !csv && !matches!(source, Source::Diabetes) {
             return Err(format!("--task regress needs a CSV file with a column of numbers, and {name} is none").into());
         }
-        if args.task == Task::Classify && matches!(source, Source::Curves) {
+        if args.task() == Task::Classify && matches!(source, Source::Curves) {
             return Err("the curves have no classes: use --task autoencoder".into());
+        }
+        if args.task() == Task::Classify && matches!(source, Source::Diabetes) {
+            return Err("the diabetes data have no classes: use --task regress".into());
         }
         Ok(source)
     }
 
     fn read<T: Scalar>(&self, args: &Args) -> Result<(Dataset<T>, Dataset<T>), Failure> {
-        let as_asked = |set: Dataset<T>| match args.task {
+        let as_asked = |set: Dataset<T>| match args.task() {
             Task::Autoencoder => set.into_reconstruction(),
             Task::Classify | Task::Regress => set,
         };
         match self {
             Source::Digits => Ok(as_asked(digits::load()?).split(TEST_FRACTION, args.seed)?),
+            Source::Diabetes => standardized_parts(&as_asked(diabetes::load()?), args),
             Source::Curves => {
                 // far apart, so that no --seed makes a test set of another seed's training set
                 let test_seed = args.seed ^ (1 << 63);
@@ -92,31 +112,35 @@ impl<'a> Source<'a> {
             }
             Source::Csv(file) => {
                 let table = csv::read::<T>(file, args.target.as_deref())?;
-                let set = match args.task {
+                let set = match args.task() {
                     Task::Autoencoder => table.into_reconstruction()?,
                     Task::Classify => table.into_classes()?,
                     Task::Regress => table.into_values()?,
                 };
-                let (train, test) = set.split(TEST_FRACTION, args.seed)?;
-                if test.is_empty() {
-                    return Err(
-                        format!("{}: {} rows are too few to set a test part aside", args.data, set.len()).into()
-                    );
-                }
-                let fitted = train.standardization()?;
-                Ok((train.standardized(&fitted)?, test.standardized(&fitted)?))
+                standardized_parts(&set, args)
             }
         }
     }
 }
 
+/// A training and a test part, in the training part's units.
+fn standardized_parts<T: Scalar>(set: &Dataset<T>, args: &Args) -> Result<(Dataset<T>, Dataset<T>), Failure> {
+    let (train, test) = set.split(TEST_FRACTION, args.seed)?;
+    if test.is_empty() {
+        return Err(format!("{}: {} rows are too few to set a test part aside", args.data, set.len()).into());
+    }
+    let fitted = train.standardization()?;
+    Ok((train.standardized(&fitted)?, test.standardized(&fitted)?))
+}
+
 /// The widths asked for, or the default ones, checked against the data.
 fn architecture(args: &Args, source: &Source<'_>, d_in: usize, d_out: usize) -> Result<Arch, Failure> {
-    let autoencoder = args.task == Task::Autoencoder;
+    let autoencoder = args.task() == Task::Autoencoder;
     let Some(arch) = args.arch.clone() else {
         let widths = match (source, autoencoder) {
             (Source::Digits, true) => vec![64, 200, 100, 50, 10],
             (Source::Curves, true) => vec![784, 400, 200, 100, 50, 25, 6],
+            (Source::Diabetes, false) => vec![10, 20, 1],
             (_, true) if d_in == 784 => vec![784, 1000, 500, 250, 30],
             (_, true) => vec![d_in, 2 * d_in, d_in, d_in.div_ceil(4)],
             (_, false) => vec![d_in, 100, 50, d_out],
@@ -134,7 +158,7 @@ fn architecture(args: &Args, source: &Source<'_>, d_in: usize, d_out: usize) -> 
 }
 
 fn network<T: Scalar>(task: Task, source: &Source<'_>, arch: &Arch) -> Result<Mlp<T>, Failure> {
-    let pixels = !matches!(source, Source::Csv(_));
+    let pixels = !matches!(source, Source::Csv(_) | Source::Diabetes);
     let builder = match task {
         // pixels are in [0, 1]: Bernoulli; standardized columns are not
         Task::Autoencoder if pixels => Mlp::autoencoder(&arch.0, Activation::Tanh),

@@ -29,7 +29,9 @@ impl Line {
             false => ProgressDrawTarget::stderr_with_hz(REDRAWS_A_SECOND),
         };
         let bar = ProgressBar::with_draw_target(Some(POSITIONS), target);
-        if let Ok(style) = ProgressStyle::with_template("{prefix:5} [{bar:24}] {msg}") {
+        // with a message of at most 46 characters all of it has 79
+        let width = 29usize.saturating_sub(optimizer.len()).max(4);
+        if let Ok(style) = ProgressStyle::with_template(&format!("{{prefix}} [{{bar:{width}}}] {{msg}}")) {
             bar.set_style(style.progress_chars("=> "));
         }
         bar.set_prefix(optimizer.to_owned());
@@ -48,7 +50,7 @@ impl Line {
     }
 }
 
-/// At most 46 characters, which with prefix and bar make 79.
+/// At most 46 characters.
 fn text(progress: &Progress) -> String {
     let lambda = progress.lambda.map(|l| format!("  lambda {l:.1e}")).unwrap_or_default();
     let left = progress.seconds_left.map(|s| {

@@ -6,15 +6,16 @@ use std::time::Instant;
 use pullback::nn::data::{Dataset, Minibatches, Partial};
 use pullback::nn::{Batch, Metrics, Mlp};
 use pullback::optim::checkpoint::Run as Saved;
-use pullback::optim::{Objective, ParamLayout, StepReport};
+use pullback::optim::{Objective, ParamLayout, Passes, PhaseSeconds, StepReport};
 use pullback::{Ctx, Error, Scalar};
 use serde::{Deserialize, Serialize};
 
 use crate::args::Args;
-use crate::log::{End, Step};
+use crate::kinds::{Cases, Kind};
+use crate::log::{End, Report, Step, record};
 use crate::problem::Problem;
 use crate::progress::Progress;
-use crate::racers::Racer;
+use crate::racers::{Racer, Tuned, racer};
 use crate::schedule::{Budget, Schedule};
 
 /// Most cases of each part that the losses on the way are taken on.
@@ -29,6 +30,8 @@ pub trait Recorder {
     fn progress(&mut self, progress: &Progress);
     /// After each step, where it was asked for.
     fn explain(&mut self, step: u64, text: &str);
+    /// After each step, where it was asked for.
+    fn report(&mut self, report: Report);
     /// Losses at the start, on schedule, and at the end.
     fn step(&mut self, step: Step);
     /// Last of all.
@@ -39,7 +42,7 @@ pub trait Recorder {
 pub fn train<T: Scalar>(
     ctx: &Ctx<T>,
     problem: &Problem<T>,
-    (name, racer): (&'static str, Racer<T>),
+    (kind, tuned): (Kind, &Tuned),
     budget: Budget,
     saves: &Saves<'_>,
     seed: u64,
@@ -47,19 +50,30 @@ pub fn train<T: Scalar>(
     recorder: &mut dyn Recorder,
 ) -> Result<(), Error> {
     let Problem { train, test, net, .. } = problem;
+    let cases = problem.cases(kind);
+    let order = Minibatches::new(train.len(), cases, seed, Partial::Drop)?;
+    let mut batch = first_case(train)?;
+    // a batch that stays is the first cases, in their order; others are drawn
+    let stays = kind.cases() == Cases::Full;
+    let first: Vec<usize> = if stays { (0..cases).collect() } else { order.clone().next_batch().to_vec() };
+    batch.select(train.inputs(), train.target_matrix(), &first)?;
+    let began = Instant::now();
+    let racer = racer(kind, tuned, ctx, net, &problem.start, &batch)?;
+    let seconds = began.elapsed().as_secs_f64();
     let fresh = State {
         racer,
         theta: problem.start.clone(),
-        order: Minibatches::new(train.len(), problem.batch, seed, Partial::Drop)?,
+        order,
         steps: 0,
-        seconds: 0.0,
-        passes: 0,
+        seconds,
+        passes: Passes::default(),
+        phases: PhaseSeconds { curvature: seconds, ..PhaseSeconds::default() },
     };
     let mut state = saves.resumed(net.layout(), fresh)?;
-    let mut batch = first_case(train)?;
     let mut judge = Judge::new(ctx, problem, seed)?;
-    let State { steps, seconds, passes, .. } = state;
-    let mut run = Run { name, steps, seconds, passes, lambda: None, rho: None };
+    let State { steps, seconds, passes, phases, .. } = state;
+    let name = kind.name();
+    let mut run = Run { name, steps, seconds, passes, phases, lambda: None, rho: None, report: None };
     let mut schedule = Schedule::new(budget);
     let mut error = None;
     let mut evaluated = None;
@@ -71,17 +85,23 @@ pub fn train<T: Scalar>(
             recorder.step(run.step(losses));
         }
         if saves.due(run.steps, over) {
-            (state.steps, state.seconds, state.passes) = (run.steps, run.seconds, run.passes);
+            (state.steps, state.seconds) = (run.steps, run.seconds);
+            (state.passes, state.phases) = (run.passes, run.phases);
             saves.save(net.layout(), &state)?;
         }
         if over {
             break;
         }
         let began = Instant::now();
-        batch.select(train.inputs(), train.target_matrix(), state.order.next_batch())?;
+        if !stays {
+            batch.select(train.inputs(), train.target_matrix(), state.order.next_batch())?;
+        }
         match state.racer.step(ctx, net, &mut state.theta, &batch) {
             Ok(report) => {
                 run.seconds += began.elapsed().as_secs_f64();
+                if saves.args.log_steps {
+                    recorder.report(Report { optimizer: name, step: run.steps, report: record(&report) });
+                }
                 run.count(&report);
                 if saves.args.explain {
                     recorder.explain(run.steps, &report.explain().to_string());
@@ -94,9 +114,10 @@ pub fn train<T: Scalar>(
     let (on_train, on_test) = (judge.all(&state.theta, train)?, judge.all(&state.theta, test)?);
     recorder.end(End {
         optimizer: name,
+        cases,
         steps: run.steps,
         seconds: run.seconds,
-        passes: run.passes,
+        passes: run.passes.total(),
         train_loss: on_train.loss,
         test_loss: on_test.loss,
         train_error: on_train.squared_error * problem.error_unit,
@@ -111,13 +132,14 @@ pub fn train<T: Scalar>(
 /// All that the steps to come depend on.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(bound = "T: Scalar")]
-struct State<T> {
+struct State<T: Scalar> {
     racer: Racer<T>,
     theta: Vec<T>,
     order: Minibatches,
     steps: u64,
     seconds: f64,
-    passes: u64,
+    passes: Passes,
+    phases: PhaseSeconds,
 }
 
 /// When and where a run is saved, and what it goes on from.
@@ -144,19 +166,24 @@ impl Saves<'_> {
 }
 
 /// The counters of one optimizer.
-struct Run {
+struct Run<T> {
     name: &'static str,
     steps: u64,
     seconds: f64,
-    passes: u64,
+    passes: Passes,
+    phases: PhaseSeconds,
     lambda: Option<f64>,
     rho: Option<f64>,
+    /// The last step.
+    report: Option<StepReport<T>>,
 }
 
-impl Run {
-    fn count<T: Scalar>(&mut self, report: &StepReport<T>) {
+impl<T: Scalar> Run<T> {
+    fn count(&mut self, report: &StepReport<T>) {
         self.steps += 1;
-        self.passes += report.passes.total();
+        self.passes += report.passes;
+        self.phases += report.seconds;
+        self.report = Some(*report);
         self.lambda = report.lambda.map(|l| l.f64());
         // measured every few steps only: the last one stands
         self.rho = report.rho.map(|r| r.f64()).or(self.rho);
@@ -168,11 +195,14 @@ impl Run {
             optimizer: self.name,
             step: self.steps,
             seconds: self.seconds,
-            passes: self.passes,
+            passes: self.passes.total(),
             train_loss,
             test_loss,
             lambda: finite(self.lambda),
             rho: finite(self.rho),
+            passes_by_kind: self.passes,
+            phases: self.phases,
+            report: self.report.as_ref().map(record),
         }
     }
 

@@ -1,64 +1,261 @@
-//! Who can take part: one variant for each kind of state, one line in [`racer`] for each name.
+//! The optimizers behind the names: one variant for each kind of state, one arm in [`racer`] for each name.
 
-use pullback::nn::{Batch, Mlp, Workspace};
+use pullback::curvature::precondition::{IncompleteCholesky, Jacobi, SparseLower};
+use pullback::krylov::{Budget, CgOptions, NegativeCurvature, StallRule, diagonal_estimate};
+use pullback::linop::LinearOperator;
+use pullback::nn::{Batch, Loss, Mlp, Workspace};
+use pullback::optim::line_search::Armijo;
 use pullback::optim::{
-    Adam, Kfac, KfacBlocks, KfacOptions, LayerStructure, MomentumKind, Optimizer, Sgd, Spring, SpringOptions,
-    StepReport,
+    Adam, Batches, Bfgs, BfgsOptions, CgFormula, CgModel, CurvatureMatrix, CurvatureObjective, DenseModel, GaussNewton,
+    GradientDescent, HessianFree, HessianFreeOptions, Indefinite, InnerMinimizer, KernelModel, Kfac, KfacBlocks,
+    KfacOptions, KroneckerInner, KroneckerInnerOptions, LayerStructure, Lbfgs, LbfgsOptions, LevenbergMarquardt,
+    LevenbergMarquardtMethod, Marquardt, MarquardtOptions, MartensDiagonal, ModelDamping, MomentumKind,
+    NaturalGradient, Newton, NoPreconditioner, NonlinearCg, NonlinearCgOptions, Objective, Optimizer,
+    PreconditionedGradient, Proximal, ProximalOptions, Sgd, Spring, SpringOptions, StepReport, StepRule,
+    TrustRegionNewton, TrustRegionOptions,
 };
-use pullback::{Ctx, Error, Scalar};
+use pullback::{Ctx, Damping, Error, Scalar};
 use serde::{Deserialize, Serialize};
 
-use crate::args::Kind;
+use crate::defaults;
+use crate::kinds::Kind;
 
-/// An optimizer as a value that can be saved.
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(bound = "T: Scalar")]
-pub enum Racer<T> {
-    Sgd(Sgd<T>),
-    Adam(Adam<T>),
-    Kfac(Box<Kfac<T, Workspace<T>>>),
-    Spring(Spring<T>),
+macro_rules! racers {
+    ($($name:ident($type:ty))*) => {
+        /// An optimizer as a value that can be saved.
+        #[derive(Debug, Serialize, Deserialize)]
+        #[serde(bound = "T: Scalar")]
+        pub enum Racer<T: Scalar> { $($name($type)),* }
+
+        impl<T: Scalar> Racer<T> {
+            pub fn step(
+                &mut self,
+                ctx: &Ctx<T>,
+                net: &Mlp<T>,
+                theta: &mut [T],
+                batch: &Batch<T>,
+            ) -> Result<StepReport<T>, Error> {
+                match self { $(Racer::$name(optimizer) => optimizer.step(ctx, net, theta, batch)),* }
+            }
+        }
+    };
 }
 
-impl<T: Scalar> Racer<T> {
-    pub fn step(
-        &mut self,
-        ctx: &Ctx<T>,
-        net: &Mlp<T>,
-        theta: &mut [T],
-        batch: &Batch<T>,
-    ) -> Result<StepReport<T>, Error> {
-        match self {
-            Racer::Sgd(optimizer) => optimizer.step(ctx, net, theta, batch),
-            Racer::Adam(optimizer) => optimizer.step(ctx, net, theta, batch),
-            Racer::Kfac(optimizer) => optimizer.step(ctx, net, theta, batch),
-            Racer::Spring(optimizer) => optimizer.step(ctx, net, theta, batch),
-        }
-    }
+racers! {
+    Sgd(Sgd<T>)
+    Adam(Adam<T>)
+    Kfac(Box<Kfac<T, Workspace<T>>>)
+    Spring(Spring<T>)
+    NaturalGradient(NaturalGradient<T, CgModel<T>>)
+    Proximal(Proximal<T>)
+    GradientDescent(GradientDescent<T>)
+    Preconditioned(PreconditionedGradient<T, Jacobi<T>>)
+    IncompleteCholesky(PreconditionedGradient<T, IncompleteCholesky<T>>)
+    NonlinearCg(NonlinearCg<T>)
+    Bfgs(Bfgs<T>)
+    Lbfgs(Lbfgs<T>)
+    NewtonDense(Newton<T, DenseModel<T>, Armijo>)
+    NewtonCg(Newton<T, CgModel<T>, Armijo>)
+    GaussNewtonDense(GaussNewton<T, DenseModel<T>, Armijo>)
+    GaussNewtonCg(GaussNewton<T, CgModel<T>, Armijo>)
+    LevenbergMarquardtKernel(LevenbergMarquardtMethod<T, KernelModel<T>>)
+    LevenbergMarquardtCg(LevenbergMarquardtMethod<T, CgModel<T>>)
+    Marquardt(Marquardt<T>)
+    TrustRegion(TrustRegionNewton)
+    Hf(Box<HessianFree<T, NoPreconditioner>>)
+    HfMartens(Box<HessianFree<T, MartensDiagonal<T>>>)
+    HfKronecker(Box<HessianFree<T, KroneckerInner<T, Workspace<T>>>>)
 }
 
 /// The numbers that the command line or the defaults of the task give.
+#[derive(Debug, Clone, Copy)]
 pub struct Tuned {
     /// Rate and momentum.
     pub sgd: (f64, f64),
     pub adam: f64,
-    /// λ that the K-FAC family starts from.
+    /// Learning rate of natural gradient descent.
+    pub natural_gradient: f64,
+    /// λ from which the K-FAC family and Levenberg-Marquardt start.
     pub damping: f64,
+    /// λ of the Newton family and of natural gradient descent, which stays.
+    pub fixed_damping: f64,
     pub seed: u64,
 }
 
-/// The optimizer behind a name.
-pub fn racer<T: Scalar>(kind: Kind, tuned: &Tuned) -> Result<Racer<T>, Error> {
+/// Up to so many parameters a matrix of them is formed and factored; beyond, conjugate gradient multiplies by it.
+const DENSE: usize = 1000;
+/// BFGS keeps the square of so many numbers at most.
+const BFGS: usize = 4000;
+/// Most iterations of conjugate gradient in a step of the Newton family.
+const ITERATIONS: usize = 50;
+/// Products with random signs for the fixed diagonal.
+const PROBES: usize = 100;
+/// Entries of G below this share of the geometric mean of their diagonal entries are left out of its incomplete factor.
+const DROPPED: f64 = 0.05;
+/// λ of fixed preconditioners, as a share of the mean diagonal of G.
+const PRECONDITIONER_DAMPING: f64 = 1e-2;
+
+/// Why an optimizer does not fit a network, where it does not.
+pub fn misfit<T: Scalar>(kind: Kind, net: &Mlp<T>, cases: usize) -> Option<String> {
+    let (parameters, rows) = (net.layout().len(), cases * net.outputs());
+    let at_most = |what: &str, have: usize, most: usize| {
+        (have > most).then(|| format!("needs at most {most} {what}, there are {have}"))
+    };
+    match kind {
+        Kind::Bfgs => at_most("parameters", parameters, BFGS),
+        Kind::NewtonAbsolute | Kind::IncompleteCholesky => at_most("parameters", parameters, DENSE),
+        Kind::Marquardt if net.output_loss() != Loss::SquaredError => Some("needs squared errors".to_owned()),
+        Kind::Marquardt => at_most("parameters", parameters, DENSE),
+        Kind::Spring => at_most("outputs", rows, defaults::KERNEL),
+        _ => None,
+    }
+}
+
+/// The optimizer behind a name; fixed preconditioners are those of G at the start, on `batch`.
+pub fn racer<T: Scalar>(
+    kind: Kind,
+    tuned: &Tuned,
+    ctx: &Ctx<T>,
+    net: &Mlp<T>,
+    start: &[T],
+    batch: &Batch<T>,
+) -> Result<Racer<T>, Error> {
     let (rate, momentum) = (T::of(tuned.sgd.0), T::of(tuned.sgd.1));
     let base = KfacOptions { lambda: tuned.damping, seed: tuned.seed, ..KfacOptions::default() };
     let kfac = |options| Ok(Racer::Kfac(Box::new(Kfac::new(options)?)));
-    match kind {
-        Kind::Sgd => Ok(Racer::Sgd(Sgd::new(rate, momentum, MomentumKind::Nesterov)?)),
-        Kind::HeavyBall => Ok(Racer::Sgd(Sgd::new(rate, momentum, MomentumKind::HeavyBall)?)),
-        Kind::Adam => Ok(Racer::Adam(Adam::new(T::of(tuned.adam))?)),
-        Kind::Kfac => kfac(base),
-        Kind::Ekfac => kfac(KfacOptions { structure: LayerStructure::EigenKronecker, ..base }),
-        Kind::KfacTridiagonal => kfac(KfacOptions { blocks: KfacBlocks::Tridiagonal, ..base }),
-        Kind::Spring => Ok(Racer::Spring(Spring::new(SpringOptions::default())?)),
+    let dense = net.layout().len() <= DENSE;
+    let fixed = tuned.fixed_damping;
+    Ok(match kind {
+        Kind::Sgd => Racer::Sgd(Sgd::new(rate, momentum, MomentumKind::Nesterov)?),
+        Kind::HeavyBall => Racer::Sgd(Sgd::new(rate, momentum, MomentumKind::HeavyBall)?),
+        Kind::Adam => Racer::Adam(Adam::new(T::of(tuned.adam))?),
+        Kind::Kfac => kfac(base)?,
+        Kind::KfacPlain => kfac(KfacOptions { step: StepRule::QuadraticModel { momentum: false }, ..base })?,
+        Kind::Ekfac => kfac(KfacOptions { structure: LayerStructure::EigenKronecker, ..base })?,
+        Kind::KfacTridiagonal => kfac(KfacOptions { blocks: KfacBlocks::Tridiagonal, ..base })?,
+        // the bound on a step is in units of wavefunctions
+        Kind::Spring => {
+            Racer::Spring(Spring::new(SpringOptions { max_squared_norm: None, ..SpringOptions::default() })?)
+        }
+        Kind::NaturalGradient => {
+            let method = NaturalGradient::new(tuned.natural_gradient, fixed)?;
+            Racer::NaturalGradient(method.with_source(products(CurvatureMatrix::GaussNewton)?))
+        }
+        Kind::Proximal => Racer::Proximal(Proximal::new(proximal(tuned))?),
+        Kind::GradientDescent => Racer::GradientDescent(GradientDescent::new().with_batches(Batches::Fixed)),
+        Kind::Preconditioned => {
+            let p = jacobi(ctx, net, start, batch, tuned.seed)?;
+            Racer::Preconditioned(PreconditionedGradient::new(p).with_batches(Batches::Fixed))
+        }
+        Kind::IncompleteCholesky => {
+            let p = incomplete(ctx, net, start, batch)?;
+            Racer::IncompleteCholesky(PreconditionedGradient::new(p).with_batches(Batches::Fixed))
+        }
+        Kind::CgFletcherReeves => conjugate(CgFormula::FletcherReeves)?,
+        Kind::CgPolakRibiere => conjugate(CgFormula::PolakRibierePlus)?,
+        Kind::CgHestenesStiefel => conjugate(CgFormula::HestenesStiefel)?,
+        Kind::CgHagerZhang => conjugate(CgFormula::HagerZhang)?,
+        Kind::Bfgs => Racer::Bfgs(Bfgs::new(BfgsOptions::default())?.with_batches(Batches::Fixed)),
+        Kind::Lbfgs => Racer::Lbfgs(Lbfgs::new(LbfgsOptions::default())?.with_batches(Batches::Fixed)),
+        Kind::Newton if dense => Racer::NewtonDense(Newton::damped(fixed)?.with_search(Armijo::default())),
+        Kind::Newton => {
+            let method = Newton::damped(fixed)?.with_search(Armijo::default());
+            Racer::NewtonCg(method.with_source(products(CurvatureMatrix::Hessian)?))
+        }
+        Kind::NewtonAbsolute => {
+            let method = Newton::with_indefinite(fixed, Indefinite::Absolute)?;
+            Racer::NewtonDense(method.with_search(Armijo::default()))
+        }
+        Kind::GaussNewton if dense => Racer::GaussNewtonDense(GaussNewton::new(fixed)?.with_search(Armijo::default())),
+        Kind::GaussNewton => {
+            let method = GaussNewton::new(fixed)?.with_search(Armijo::default());
+            Racer::GaussNewtonCg(method.with_source(products(CurvatureMatrix::GaussNewton)?))
+        }
+        Kind::LevenbergMarquardt => {
+            let rule = LevenbergMarquardt::new(tuned.damping, 2.0 / 3.0, 1e-12, 1e12)?;
+            let method = LevenbergMarquardtMethod::levenberg(rule, ModelDamping::Excluded)?;
+            match dense {
+                true => Racer::LevenbergMarquardtKernel(method),
+                false => Racer::LevenbergMarquardtCg(method.with_source(products(CurvatureMatrix::GaussNewton)?)),
+            }
+        }
+        Kind::Marquardt => Racer::Marquardt(Marquardt::new(MarquardtOptions::default())?),
+        Kind::TrustRegion => {
+            let options = TrustRegionOptions { max_iterations: ITERATIONS, ..TrustRegionOptions::default() };
+            Racer::TrustRegion(TrustRegionNewton::new(options)?)
+        }
+        Kind::Hf => Racer::Hf(Box::new(HessianFree::new(hf(batch), NoPreconditioner)?)),
+        Kind::HfMartens => Racer::HfMartens(Box::new(HessianFree::new(hf(batch), MartensDiagonal::default())?)),
+        Kind::HfKfac => hf_kronecker(batch, tuned, KroneckerInnerOptions::default())?,
+        Kind::HfEkfac => {
+            let structure = LayerStructure::EigenKronecker;
+            hf_kronecker(batch, tuned, KroneckerInnerOptions { structure, ..KroneckerInnerOptions::default() })?
+        }
+        Kind::HfTridiagonal => {
+            let blocks = KfacBlocks::Tridiagonal;
+            hf_kronecker(batch, tuned, KroneckerInnerOptions { blocks, ..KroneckerInnerOptions::default() })?
+        }
+    })
+}
+
+fn conjugate<T: Scalar>(formula: CgFormula) -> Result<Racer<T>, Error> {
+    let method = NonlinearCg::new(NonlinearCgOptions { formula, ..NonlinearCgOptions::default() })?;
+    Ok(Racer::NonlinearCg(method.with_batches(Batches::Fixed)))
+}
+
+/// By products alone, to Martens' stop.
+fn products<T: Scalar>(matrix: CurvatureMatrix) -> Result<CgModel<T>, Error> {
+    CgModel::new(matrix).with_options(CgOptions {
+        max_iterations: ITERATIONS,
+        stall: Some(StallRule::default()),
+        negative_curvature: NegativeCurvature::FollowDirection,
+        ..CgOptions::from_zero()
+    })
+}
+
+/// The curvature on some hundred cases, others in each step; else Martens' settings.
+fn hf<T: Scalar>(batch: &Batch<T>) -> HessianFreeOptions<T> {
+    let curvature_cases = Some(defaults::CURVATURE.min(batch.cases()));
+    HessianFreeOptions { curvature_cases, ..HessianFreeOptions::default() }
+}
+
+fn hf_kronecker<T: Scalar>(
+    batch: &Batch<T>,
+    tuned: &Tuned,
+    options: KroneckerInnerOptions<T>,
+) -> Result<Racer<T>, Error> {
+    let inner = KroneckerInner::new(KroneckerInnerOptions { seed: tuned.seed, ..options })?;
+    Ok(Racer::HfKronecker(Box::new(HessianFree::new(hf(batch), inner)?)))
+}
+
+/// A few gradient steps on the loss and the distance of the outputs, of the rate that momentum brings sgd to.
+fn proximal<T: Scalar>(tuned: &Tuned) -> ProximalOptions<T> {
+    let rate = T::of(tuned.sgd.0 / (1.0 - tuned.sgd.1));
+    ProximalOptions {
+        weight_space: T::ZERO,
+        function_space: T::ONE,
+        inner: InnerMinimizer::Gradient { steps: 4, rate: rate * T::of(0.1) },
+        ..ProximalOptions::default()
     }
+}
+
+/// diag(G + λI)⁻¹ at the start, estimated.
+fn jacobi<T: Scalar>(ctx: &Ctx<T>, net: &Mlp<T>, start: &[T], batch: &Batch<T>, seed: u64) -> Result<Jacobi<T>, Error> {
+    let g = net.curvature(ctx, CurvatureMatrix::GaussNewton, start, batch)?;
+    let diagonal = diagonal_estimate(ctx, &*g, Budget::new(PROBES, seed))?.values;
+    let mean = diagonal.iter().map(|d| d.max(0.0)).sum::<f64>() / start.len() as f64;
+    Jacobi::from_diagonal(diagonal.into_iter().map(T::of).collect(), Damping::try_from(PRECONDITIONER_DAMPING * mean)?)
+}
+
+/// The incomplete factor of G + λI at the start, on the pattern of its larger entries.
+fn incomplete<T: Scalar>(
+    ctx: &Ctx<T>,
+    net: &Mlp<T>,
+    start: &[T],
+    batch: &Batch<T>,
+) -> Result<IncompleteCholesky<T>, Error> {
+    let g = net.curvature(ctx, CurvatureMatrix::GaussNewton, start, batch)?.to_dense(ctx)?;
+    let mean = (0..start.len()).map(|i| g[(i, i)].f64()).sum::<f64>() / start.len() as f64;
+    let lower = SparseLower::from_dense(g.as_ref(), T::of(DROPPED))?;
+    IncompleteCholesky::new(&lower, Damping::try_from(PRECONDITIONER_DAMPING * mean)?)
 }

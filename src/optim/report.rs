@@ -96,6 +96,15 @@ impl PhaseSeconds {
     }
 }
 
+impl std::ops::AddAssign for PhaseSeconds {
+    fn add_assign(&mut self, other: Self) {
+        self.gradient += other.gradient;
+        self.curvature += other.curvature;
+        self.solve += other.solve;
+        self.search += other.search;
+    }
+}
+
 /// Times phases one after the other: every call gives the seconds since the last.
 #[derive(Debug)]
 pub(crate) struct Stopwatch(Instant);

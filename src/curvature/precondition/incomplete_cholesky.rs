@@ -43,6 +43,7 @@ const FIRST_SHIFT: f64 = 1e-3;
 /// # Ok::<(), pullback::Error>(())
 /// ```
 #[derive(Debug, Clone)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(bound = "T: Scalar"))]
 pub struct IncompleteCholesky<T> {
     /// L on the pattern.
     factor: SparseLower<T>,

@@ -23,6 +23,7 @@ use crate::scalar::Scalar;
 /// # Ok::<(), pullback::Error>(())
 /// ```
 #[derive(Debug, Clone, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(bound = "T: Scalar"))]
 pub struct SparseLower<T> {
     pub(super) starts: Vec<usize>,
     pub(super) rows: Vec<usize>,
