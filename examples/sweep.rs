@@ -2,6 +2,7 @@
 //!
 //! `cargo run --release --example sweep [-- --seconds 6 --csv docs/sweep_digits.csv]`
 //! `cargo run --release --example sweep -- --data FOLDER --seconds 12 --csv docs/sweep_mnist.csv`
+//! `cargo run --release --example sweep -- --only hf,natural-gradient --seconds 12 --csv docs/sweep_second_order.csv`
 //!
 //! The autoencoders of `train`: digits (64-200-100-50-10, batch 256) on two seeds that `train` does not use by default, or
 //! a FOLDER with the four files of MNIST (784-1000-500-250-30, batch 512) on one. A setting is judged by the mean over the
@@ -12,9 +13,13 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use clap::Parser;
+use pullback::krylov::{CgOptions, NegativeCurvature, StallRule};
 use pullback::nn::data::{Dataset, Minibatches, Partial, digits, idx};
 use pullback::nn::{Activation, Batch, Init, Mlp};
-use pullback::optim::{Adam, Kfac, KfacOptions, MomentumKind, Optimizer, Sgd};
+use pullback::optim::{
+    Adam, CgModel, CurvatureMatrix, HessianFree, HessianFreeOptions, Kfac, KfacOptions, MomentumKind, NaturalGradient,
+    NoPreconditioner, Optimizer, Sgd,
+};
 use pullback::{Ctx, Result};
 
 type Float = f32;
@@ -31,6 +36,9 @@ struct Args {
     /// Threads of each run
     #[arg(long, default_value_t = 2)]
     threads: usize,
+    /// Whose settings: sgd, adam, kfac, hf, natural-gradient
+    #[arg(long, value_delimiter = ',', default_value = "sgd,adam,kfac")]
+    only: Vec<String>,
     /// Also write the table here
     #[arg(long)]
     csv: Option<PathBuf>,
@@ -69,16 +77,50 @@ type Racer = Box<dyn Optimizer<Float, Mlp<Float>>>;
 struct Setting {
     optimizer: &'static str,
     setting: String,
+    /// On all cases instead of minibatches.
+    full: bool,
     make: Box<dyn Fn() -> Result<Racer>>,
 }
 
-fn grid() -> Vec<Setting> {
+fn grid(only: &[String]) -> Vec<Setting> {
     let mut grid = Vec::new();
+    for (lambda, cg_iterations) in
+        [(0.1, 50), (1.0, 50), (10.0, 50), (1.0, 100), (10.0, 100), (45.0, 100), (1.0, 250), (45.0, 250)]
+    {
+        grid.push(Setting {
+            optimizer: "hf",
+            setting: format!("damping {lambda}, at most {cg_iterations} products"),
+            full: true,
+            make: Box::new(move || {
+                let options = HessianFreeOptions { lambda, cg_iterations, ..HessianFreeOptions::default() };
+                Ok(Box::new(HessianFree::new(options, NoPreconditioner)?))
+            }),
+        });
+    }
+    for rate in [0.1, 0.3, 1.0] {
+        for lambda in [0.01, 0.1, 1.0] {
+            grid.push(Setting {
+                optimizer: "natural-gradient",
+                setting: format!("lr {rate}, damping {lambda}"),
+                full: false,
+                make: Box::new(move || {
+                    let model = CgModel::new(CurvatureMatrix::GaussNewton).with_options(CgOptions {
+                        max_iterations: 50,
+                        stall: Some(StallRule::default()),
+                        negative_curvature: NegativeCurvature::FollowDirection,
+                        ..CgOptions::from_zero()
+                    })?;
+                    Ok(Box::new(NaturalGradient::new(rate, lambda)?.with_source(model)))
+                }),
+            });
+        }
+    }
     for momentum in [0.9, 0.95, 0.99] {
         for lr in [0.001, 0.003, 0.005, 0.01, 0.02] {
             grid.push(Setting {
                 optimizer: "sgd",
                 setting: format!("lr {lr}, momentum {momentum}"),
+                full: false,
                 make: Box::new(move || Ok(Box::new(Sgd::new(lr, momentum, MomentumKind::Nesterov)?))),
             });
         }
@@ -87,6 +129,7 @@ fn grid() -> Vec<Setting> {
         grid.push(Setting {
             optimizer: "adam",
             setting: format!("lr {lr}"),
+            full: false,
             make: Box::new(move || Ok(Box::new(Adam::new(lr)?))),
         });
     }
@@ -94,9 +137,11 @@ fn grid() -> Vec<Setting> {
         grid.push(Setting {
             optimizer: "kfac",
             setting: format!("damping {lambda}"),
+            full: false,
             make: Box::new(move || Ok(Box::new(Kfac::new(KfacOptions { lambda, ..KfacOptions::default() })?))),
         });
     }
+    grid.retain(|setting| only.iter().any(|name| name == setting.optimizer));
     grid
 }
 
@@ -114,7 +159,9 @@ fn train(problem: &Problem, setting: &Setting, args: &Args, run: usize) -> Resul
     let mut optimizer = (setting.make)()?;
     let start = Instant::now();
     while start.elapsed().as_secs_f64() < args.seconds {
-        batch.select(cases.inputs(), None, order.next_batch())?;
+        if !setting.full {
+            batch.select(cases.inputs(), None, order.next_batch())?;
+        }
         if optimizer.step(&ctx, &net, &mut theta, &batch).is_err() {
             return Ok(f64::INFINITY);
         }
@@ -124,7 +171,7 @@ fn train(problem: &Problem, setting: &Setting, args: &Args, run: usize) -> Resul
 
 fn run(args: &Args) -> std::result::Result<(), Box<dyn std::error::Error>> {
     let problem = Problem::load(args)?;
-    let grid = grid();
+    let grid = grid(&args.only);
     let mut losses = Vec::new();
     for setting in &grid {
         let mut sum = 0.0;
@@ -132,16 +179,16 @@ fn run(args: &Args) -> std::result::Result<(), Box<dyn std::error::Error>> {
             sum += train(&problem, setting, args, run)?;
         }
         losses.push(sum / problem.seeds.len() as f64);
-        eprintln!("{:<5} {:<26} {:>10.4}", setting.optimizer, setting.setting, losses[losses.len() - 1]);
+        eprintln!("{:<16} {:<36} {:>10.4}", setting.optimizer, setting.setting, losses[losses.len() - 1]);
     }
     let best = |optimizer: &str| {
         let mine = grid.iter().zip(&losses).filter(|(s, _)| s.optimizer == optimizer);
         mine.map(|(_, &loss)| loss).fold(f64::INFINITY, f64::min)
     };
-    println!("{:<10} {:<26} {:>10}", "optimizer", "setting", "train loss");
+    println!("{:<16} {:<36} {:>10}", "optimizer", "setting", "train loss");
     for (setting, &loss) in grid.iter().zip(&losses) {
         let mark = if loss == best(setting.optimizer) { "  best" } else { "" };
-        println!("{:<10} {:<26} {loss:>10.4}{mark}", setting.optimizer, setting.setting);
+        println!("{:<16} {:<36} {loss:>10.4}{mark}", setting.optimizer, setting.setting);
     }
     if let Some(path) = &args.csv {
         let mut file = tempfile::NamedTempFile::new_in(

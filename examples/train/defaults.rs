@@ -52,3 +52,6 @@ pub const DAMPING: f64 = 0.1;
 
 /// λ where it stays and a search keeps the step in bounds.
 pub const FIXED_DAMPING: f64 = 0.01;
+
+/// Initial λ of Hessian-free, Martens'.
+pub const HF_DAMPING: f64 = 45.0;

@@ -203,6 +203,7 @@ fn tuned<T: Scalar>(args: &Args, problem: &Problem<T>) -> Tuned {
         adam: asked.adam.unwrap_or(defaults::adam(args.task(), inputs)),
         natural_gradient: asked.natural_gradient.unwrap_or(defaults::NATURAL_GRADIENT),
         damping: args.damping.unwrap_or(defaults::DAMPING),
+        hf_damping: args.damping.unwrap_or(defaults::HF_DAMPING),
         fixed_damping: args.damping.unwrap_or(defaults::FIXED_DAMPING),
         seed: args.seed,
     }

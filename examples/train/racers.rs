@@ -77,6 +77,8 @@ pub struct Tuned {
     pub natural_gradient: f64,
     /// λ from which the K-FAC family and Levenberg-Marquardt start.
     pub damping: f64,
+    /// λ from which Hessian-free starts.
+    pub hf_damping: f64,
     /// λ of the Newton family and of natural gradient descent, which stays.
     pub fixed_damping: f64,
     pub seed: u64,
@@ -184,8 +186,8 @@ pub fn racer<T: Scalar>(
             let options = TrustRegionOptions { max_iterations: ITERATIONS, ..TrustRegionOptions::default() };
             Racer::TrustRegion(TrustRegionNewton::new(options)?)
         }
-        Kind::Hf => Racer::Hf(Box::new(HessianFree::new(hf(batch), NoPreconditioner)?)),
-        Kind::HfMartens => Racer::HfMartens(Box::new(HessianFree::new(hf(batch), MartensDiagonal::default())?)),
+        Kind::Hf => Racer::Hf(Box::new(HessianFree::new(hf(batch, tuned), NoPreconditioner)?)),
+        Kind::HfMartens => Racer::HfMartens(Box::new(HessianFree::new(hf(batch, tuned), MartensDiagonal::default())?)),
         Kind::HfKfac => hf_kronecker(batch, tuned, KroneckerInnerOptions::default())?,
         Kind::HfEkfac => {
             let structure = LayerStructure::EigenKronecker;
@@ -214,9 +216,11 @@ fn products<T: Scalar>(matrix: CurvatureMatrix) -> Result<CgModel<T>, Error> {
 }
 
 /// The curvature on some hundred cases, others in each step; else Martens' settings.
-fn hf<T: Scalar>(batch: &Batch<T>) -> HessianFreeOptions<T> {
-    let curvature_cases = Some(defaults::CURVATURE.min(batch.cases()));
-    HessianFreeOptions { curvature_cases, ..HessianFreeOptions::default() }
+fn hf<T: Scalar>(batch: &Batch<T>, tuned: &Tuned) -> HessianFreeOptions<T> {
+    let n = std::env::var("HFC").map(|x| x.parse().unwrap()).unwrap_or(defaults::CURVATURE);
+    let curvature_cases = Some(n.min(batch.cases()));
+    let k = std::env::var("HFK").map(|x| x.parse().unwrap()).unwrap_or(250);
+    HessianFreeOptions { lambda: tuned.hf_damping, cg_iterations: k, curvature_cases, ..HessianFreeOptions::default() }
 }
 
 fn hf_kronecker<T: Scalar>(
@@ -225,7 +229,7 @@ fn hf_kronecker<T: Scalar>(
     options: KroneckerInnerOptions<T>,
 ) -> Result<Racer<T>, Error> {
     let inner = KroneckerInner::new(KroneckerInnerOptions { seed: tuned.seed, ..options })?;
-    Ok(Racer::HfKronecker(Box::new(HessianFree::new(hf(batch), inner)?)))
+    Ok(Racer::HfKronecker(Box::new(HessianFree::new(hf(batch, tuned), inner)?)))
 }
 
 /// A few gradient steps on the loss and the distance of the outputs, of the rate that momentum brings sgd to.

@@ -12,10 +12,14 @@ type Failure = Box<dyn std::error::Error>;
 #[path = "../../examples/train/args.rs"]
 mod args;
 
-use args::{Arch, Args, Rates};
+#[allow(dead_code)]
+#[path = "../../examples/train/kinds.rs"]
+mod kinds;
+
+use args::{Arch, Args, Rates, TARGETS, Targets};
 
 /// Words that lead into the parser; every byte names one.
-const WORDS: [&str; 46] = [
+const WORDS: [&str; 52] = [
     "--data",
     "digits",
     "curves",
@@ -62,6 +66,12 @@ const WORDS: [&str; 46] = [
     "--plot",
     "--quiet",
     "--help",
+    "all",
+    "lbfgs,hf-kfac",
+    "--targets",
+    "auto",
+    "20,15,14",
+    "--csv",
 ];
 
 /// The first byte picks how the rest becomes arguments: words by their number, or lines of any bytes.
@@ -92,8 +102,12 @@ fn in_domain(args: &Args) {
     assert!(!args.optimizer.is_empty());
     assert!(args.batch.is_none_or(|n| n > 0) && args.threads.is_none_or(|n| n > 0) && args.steps.is_none_or(|n| n > 0));
     assert!(args.seconds.is_none_or(positive) && args.damping.is_none_or(positive));
-    if let Some(Rates { sgd, adam }) = args.lr {
-        assert!((sgd.is_some() || adam.is_some()) && sgd.is_none_or(positive) && adam.is_none_or(positive));
+    if let Some(Rates { sgd, adam, natural_gradient }) = args.lr {
+        let rates = [sgd, adam, natural_gradient];
+        assert!(rates.iter().any(Option::is_some) && rates.iter().flatten().all(|&rate| positive(rate)));
+    }
+    if let Some(Targets::Losses(losses)) = &args.targets {
+        assert!((1..=TARGETS).contains(&losses.len()) && losses.iter().all(|x| x.is_finite()));
     }
     if let Some(arch) = &args.arch {
         assert!(arch.0.len() >= 2 && arch.0.iter().all(|&width| width > 0));
@@ -102,7 +116,8 @@ fn in_domain(args: &Args) {
     match args.check() {
         Ok(()) => {
             assert!(args.log != args.plot);
-            let twice = (1..args.optimizer.len()).any(|i| args.optimizer[..i].contains(&args.optimizer[i]));
+            let kinds = args.kinds();
+            let twice = (1..kinds.len()).any(|i| kinds[..i].contains(&kinds[i]));
             assert!(!twice, "an optimizer takes part once");
         }
         Err(failure) => assert!(failure.to_string().starts_with("--"), "{failure}"),
@@ -126,7 +141,7 @@ pub fn run(bytes: &[u8]) {
         Err(why) => assert!(why.starts_with("expected"), "{why}"),
     }
     match text.parse::<Rates>() {
-        Ok(rates) => assert!([rates.sgd, rates.adam].into_iter().flatten().all(positive)),
+        Ok(rates) => assert!([rates.sgd, rates.adam, rates.natural_gradient].into_iter().flatten().all(positive)),
         Err(why) => assert!(why.starts_with("expected"), "{why}"),
     }
 }
