@@ -95,9 +95,9 @@ pub struct Args {
     #[arg(long, verbatim_doc_comment, value_name = "RATES")]
     pub lr: Option<Rates>,
 
-    /// The damping lambda: where the K-FAC family and levenberg-marquardt
+    /// The damping lambda: where kfac and its kin, levenberg-marquardt and hf
     /// start, and what newton, gauss-newton and natural-gradient keep
-    /// [default: 0.1, where it stays 0.01]
+    /// [default: 0.1; hf and its kin 1; where it stays 0.01]
     #[arg(long, verbatim_doc_comment, value_name = "LAMBDA", value_parser = positive)]
     pub damping: Option<f64>,
 

@@ -79,6 +79,7 @@ pub struct Settings {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub natural_gradient_lr: Option<f64>,
     pub damping: f64,
+    pub hf_damping: f64,
     pub fixed_damping: f64,
     pub l2: f64,
     pub evaluation_cases: usize,

@@ -188,6 +188,7 @@ fn settings<T: Scalar>(args: &Args, ctx: &Ctx<T>, problem: &Problem<T>, tuned: &
         adam_lr: has(&[Kind::Adam]).then_some(tuned.adam),
         natural_gradient_lr: has(&[Kind::NaturalGradient]).then_some(tuned.natural_gradient),
         damping: tuned.damping,
+        hf_damping: tuned.hf_damping,
         fixed_damping: tuned.fixed_damping,
         l2: defaults::L2,
         evaluation_cases: EVALUATION_CASES,

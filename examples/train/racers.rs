@@ -88,7 +88,7 @@ pub struct Tuned {
 const DENSE: usize = 1000;
 /// BFGS keeps the square of so many numbers at most.
 const BFGS: usize = 4000;
-/// Most iterations of conjugate gradient in a step of the Newton family.
+/// Most iterations of conjugate gradient in a step of the Newton family and of Hessian-free.
 const ITERATIONS: usize = 50;
 /// Products with random signs for the fixed diagonal.
 const PROBES: usize = 100;
@@ -215,12 +215,16 @@ fn products<T: Scalar>(matrix: CurvatureMatrix) -> Result<CgModel<T>, Error> {
     })
 }
 
-/// The curvature on some hundred cases, others in each step; else Martens' settings.
+/// The curvature on a part of the cases where they are many, another part in each step; λ and K from a sweep, the rest
+/// Martens' settings.
 fn hf<T: Scalar>(batch: &Batch<T>, tuned: &Tuned) -> HessianFreeOptions<T> {
-    let n = std::env::var("HFC").map(|x| x.parse().unwrap()).unwrap_or(defaults::CURVATURE);
-    let curvature_cases = Some(n.min(batch.cases()));
-    let k = std::env::var("HFK").map(|x| x.parse().unwrap()).unwrap_or(250);
-    HessianFreeOptions { lambda: tuned.hf_damping, cg_iterations: k, curvature_cases, ..HessianFreeOptions::default() }
+    let curvature_cases = Some(defaults::CURVATURE.min(batch.cases()));
+    HessianFreeOptions {
+        lambda: tuned.hf_damping,
+        cg_iterations: ITERATIONS,
+        curvature_cases,
+        ..HessianFreeOptions::default()
+    }
 }
 
 fn hf_kronecker<T: Scalar>(
