@@ -2,6 +2,9 @@
 //! batches cut into parts.
 #![cfg(feature = "nn")]
 
+mod nn_fixture;
+
+use nn_fixture::{ACTIVATIONS, Case, LOSSES, REDUCTIONS, case, forward, gap, output_hessian};
 use pullback::nn::{Activation, Init, Loss, Mlp};
 use pullback::optim::{
     CurvatureMatrix, CurvatureObjective, MomentumKind, Objective, Optimizer, Passes, Sgd, SubsetObjective,
@@ -61,6 +64,47 @@ fn the_hessian_is_the_derivative_of_the_gradient() {
         assert!(!(largest(&gauss_newton, &expected) <= difference_error()));
         let least = pullback::factor::SymEigen::new(&Ctx::reference(), gauss_newton).unwrap().values()[0];
         assert!(least >= ETA * (1.0 - tolerance::<f64>(100, 10.0)), "{least}");
+    }
+}
+
+/// w JᵀH_z J + η I, with J's columns by products and H_z from std's functions.
+fn formed_gauss_newton(c: &Case<f64>) -> Mat<f64> {
+    let ctx = Ctx::reference();
+    let ((ws, _), (d, n, p)) = (forward(&ctx, c), (c.net.outputs(), c.batch.cases(), c.theta.len()));
+    let column = |k: usize| {
+        let (v, mut jv): (Vec<f64>, _) = ((0..p).map(|i| f64::from(u8::from(i == k))).collect(), Mat::zeros(d, n));
+        c.net.jvp(&ctx, &c.theta, &c.batch, &ws, &v, jv.as_mut()).unwrap();
+        jv
+    };
+    let columns: Vec<Mat<f64>> = (0..p).map(column).collect();
+    let hessians: Vec<Mat<f64>> = ws.outputs().cols().map(|z| output_hessian(c.net.output_loss(), z)).collect();
+    let weight = c.net.reduction().weight(n);
+    Mat::from_fn(p, p, |i, j| {
+        let case = |(at, h): (usize, &Mat<f64>)| -> f64 {
+            (0..d)
+                .flat_map(|a| (0..d).map(move |b| (a, b)))
+                .map(|(a, b)| columns[i][(a, at)] * h[(a, b)] * columns[j][(b, at)])
+                .sum()
+        };
+        weight * hessians.iter().enumerate().map(case).sum::<f64>() + if i == j { c.net.l2() } else { 0.0 }
+    })
+}
+
+/// Every activation, loss, reduction, with an L2 term and without, and output layers that are curved.
+#[test]
+fn both_matrices_are_those_of_the_definition() {
+    for hidden in ACTIVATIONS {
+        for (loss, reduction) in LOSSES.into_iter().flat_map(|loss| REDUCTIONS.map(|reduction| (loss, reduction))) {
+            for (output, l2) in [(Activation::Identity, 0.0), (Activation::Identity, ETA), (Activation::Tanh, ETA)] {
+                let c = case::<f64>(&[3, 4, 2], hidden, output, loss, reduction, l2, 3, 17);
+                let found = product(&c.net, CurvatureMatrix::GaussNewton, &c.theta, &c.batch);
+                let error = gap(found.as_slice(), formed_gauss_newton(&c).as_slice());
+                assert!(error <= tolerance::<f64>(32, 1.0), "G of {}, L2 {l2}: {error:e}", c.name);
+                let found = product(&c.net, CurvatureMatrix::Hessian, &c.theta, &c.batch);
+                let error = gap(found.as_slice(), differences(&c.net, &c.theta, &c.batch).as_slice());
+                assert!(error <= difference_error(), "H of {}, L2 {l2}: {error:e}", c.name);
+            }
+        }
     }
 }
 

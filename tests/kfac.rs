@@ -9,8 +9,8 @@ use pullback::curvature::{KroneckerDamping, PiRule};
 use pullback::factor::Cholesky;
 use pullback::nn::{Activation, Loss, Reduction, Workspace};
 use pullback::optim::{
-    DampingAdaptation, FisherKind, GammaRule, Kfac, KfacOptions, ModelDamping, Objective, Optimizer, Rejection,
-    StepRule,
+    CurvatureClip, DampingAdaptation, FisherKind, GammaRule, Kfac, KfacOptions, ModelDamping, Objective, Optimizer,
+    Rejection, StepRule,
 };
 use pullback::stats::Decay;
 use pullback::testing::tolerance;
@@ -213,6 +213,10 @@ fn the_norm_constraint_bounds_the_predicted_change() {
         let size = -alpha * dot(&g, kfac.last_update().unwrap());
         assert!(size <= c * (1.0 + tolerance::<f64>(40, 1.0)), "{c}: {size}");
         assert_eq!(alpha < learning_rate, c < 1.0);
+        // α by the clip of the form α² gᵀU
+        let form = learning_rate * learning_rate * size / (alpha * alpha);
+        let expected = learning_rate * CurvatureClip::new(c).unwrap().factor(form).unwrap();
+        assert!((alpha - expected).abs() <= tolerance::<f64>(40, 1.0) * expected, "{c}: {alpha}, {expected}");
     }
 }
 

@@ -91,6 +91,30 @@ fn selective_costs_a_fraction() {
     }
 }
 
+/// Orthogonalization comes in pairs, since two vectors enter the recurrence: where one vector starts anew at ε, so does the
+/// next, although the estimate would let it pass.
+#[test]
+fn selective_orthogonalizes_the_next_vector_too() {
+    let mut pairs = 0;
+    for ctx in contexts::<f64>() {
+        for (n, rho) in [(129, 0.85), (257, 0.9), (257, 0.95)] {
+            let a = gallery::with_spectrum::<f64>(&outliers(n, 1e3, rho), 6);
+            let (_, basis) = run(&ctx, &a, n / 2, Reorthogonalization::Selective);
+            let gram = times(&basis.transposed(), &basis).unwrap();
+            let worst = |k: usize| (0..k).map(|i| gram[(i, k)].abs()).fold(0.0, f64::max);
+            let anew = tolerance::<f64>(1, (n as f64).sqrt());
+            for k in 2..basis.ncols() - 1 {
+                if worst(k) <= anew && worst(k - 1) > 100.0 * anew {
+                    let next = worst(k + 1);
+                    assert!(next <= anew, "order {n} on {}, vector {}: {next:e}", ctx.backend().name(), k + 1);
+                    pairs += 1;
+                }
+            }
+        }
+    }
+    assert!(pairs >= 3, "{pairs} pairs");
+}
+
 /// The Ritz values of a semiorthogonal basis are those of the orthogonal one; a converged one comes once.
 fn no_copies<T: Scalar>() {
     for ctx in contexts::<T>() {

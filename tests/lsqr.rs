@@ -10,7 +10,7 @@ use cg_support::*;
 use pullback::krylov::{CgOptions, LsmrOptions, LsmrReport, LsmrStop, lsmr, lsqr, pcg};
 use pullback::linop::{DenseOperator, FnOperator};
 use pullback::testing::dense::{distance, norm, shifted};
-use pullback::testing::{contexts, tolerance};
+use pullback::testing::{contexts, gallery, tolerance};
 use pullback::{Ctx, Error, Mat, Scalar};
 
 /// Only rounding stops it.
@@ -71,6 +71,39 @@ fn equals_the_normal_equations<T: Scalar>() {
                 let limit = tolerance::<T>(m.max(n), kappa) * (norm(&want) + kappa * r / largest.sqrt());
                 let error = distance(&x, &want);
                 assert!(error <= limit, "{place}: off by {error:e}, limit {limit:e}");
+            }
+        }
+    }
+}
+
+/// Every matrix of the gallery, whatever its signs and rank, whole and by half of its columns or rows: the damped solution of
+/// dense algebra, by LSQR and by LSMR.
+fn solve_the_gallery<T: Scalar>() {
+    let ctx = Ctx::<T>::default();
+    for (named, n) in gallery::named().flat_map(|named| [3, 20, 33].map(|n| (named, n))) {
+        let whole = named.matrix::<T>(n);
+        let part = |m: usize, n: usize| Mat::from_fn(m, n, |i, j| whole[(i, j)]);
+        for a in [part(n, n), part(n, n / 2), part(n / 2, n)] {
+            let ((m, n), b) = (a.shape(), random(a.nrows(), 1, 91).cast::<T>());
+            for share in [1e-3, 1.0] {
+                // damping by a share of ‖A‖²; a zero matrix has none
+                let largest = norm(&a).powi(2);
+                let lambda = T::of(share * if largest > 0.0 { largest } else { 1.0 });
+                let (system, rhs) = normal_equations(&a, &b, lambda.f64());
+                let want = dense_solve(&system, &rhs);
+                let kappa = ((largest + lambda.f64()) / lambda.f64()).sqrt();
+                let r = residual(&a, &b, &want, lambda.f64());
+                let limit = tolerance::<T>(m.max(n), kappa) * (norm(&want) + r / lambda.f64().sqrt());
+                let opts = LsmrOptions { damping: lambda, ..exact(0.0) };
+                let (x, of_lsqr) = solved(&ctx, &a, &b, &opts);
+                let (mut y, operator) = (Mat::zeros(n, 1), DenseOperator::new(a.clone()));
+                let of_lsmr = lsmr(&ctx, &operator, b.as_slice(), y.as_mut_slice(), &opts).unwrap();
+                for (method, x, report) in [("LSQR", x, of_lsqr), ("LSMR", y, of_lsmr)] {
+                    let place = format!("{method}, {} {m} x {n}, {share} in {}: {report:?}", named.name, T::NAME);
+                    assert!(report.stop <= LsmrStop::Compatible, "{place}");
+                    let error = distance(&x, &want);
+                    assert!(error <= limit, "{place}: off by {error:e}, limit {limit:e}");
+                }
             }
         }
     }
@@ -294,6 +327,7 @@ impl<A: pullback::LinearOperator<f64>> pullback::linop::TransposeOperator<f64> f
 
 for_both!(
     equals_the_normal_equations,
+    solve_the_gallery,
     reports_what_it_returns,
     is_conjugate_gradient_on_the_normal_equations,
     equivariant_under_scales,

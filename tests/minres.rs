@@ -8,7 +8,7 @@ mod cg_support;
 
 use cg_support::*;
 use pullback::factor::Lu;
-use pullback::krylov::{CgOptions, MinresOptions, MinresReport, MinresStop, minres, pcg};
+use pullback::krylov::{CgOptions, CgStart, MinresOptions, MinresReport, MinresStop, minres, pcg};
 use pullback::linop::{DiagonalMetric, FnOperator, MetricInverse, Shifted, SymmetricDense};
 use pullback::testing::dense::{distance, norm};
 use pullback::testing::gallery::{self, Sign};
@@ -240,6 +240,69 @@ fn singular_systems<T: Scalar>() {
     }
 }
 
+/// From x₀ the iterates are x₀ + those of Ā d = r₀; a solution stays; tolerances and the report are relative to b; nothing
+/// is worse than the start.
+fn warm_starts<T: Scalar>() {
+    let (n, kappa) = (31, 20.0);
+    let metric = MetricInverse(DiagonalMetric::new((0..n).map(|i| T::of([1.0, 4.0, 0.25][i % 3])).collect()).unwrap());
+    let given = |options: MinresOptions<T>| MinresOptions { start: CgStart::Given, ..options };
+    for ctx in contexts::<T>() {
+        let a: Mat<T> = with_spectrum(&both_signs(n, kappa), 70).cast();
+        let (b, start): (Mat<T>, Mat<T>) = (random(n, 1, 71).cast(), random(n, 1, 72).cast());
+        let shift = T::of(0.03125);
+        let full = Mat::from_fn(n, n, |i, j| a[(i, j)].f64() + if i == j { shift.f64() } else { 0.0 });
+        let r = residual(&full, &b.cast(), &start.cast());
+        let from = |start: &Mat<T>, m_inv, options: &MinresOptions<T>| {
+            let mut x = start.clone();
+            let report =
+                minres(&ctx, &operator::<T>(&a.cast()), m_inv, b.as_slice(), x.as_mut_slice(), options).unwrap();
+            assert!(x.as_ref().is_finite(), "{report:?}");
+            (x, report)
+        };
+        for m_inv in [None, Some(&metric as &dyn Preconditioner<T>)] {
+            let place = format!("{} on {} in {}", m_inv.is_some(), ctx.backend().name(), T::NAME);
+            let limit = tolerance::<T>(n, 16.0 * kappa);
+            for k in [0, 1, 2, 5, 9] {
+                let options = MinresOptions { shift, ..budget(k) };
+                let (d, _) = solve(&ctx, &operator::<T>(&a.cast()), m_inv, &r.cast(), &options);
+                let (x, report) = from(&start, m_inv, &given(options));
+                let want = Mat::from_fn(n, 1, |i, _| start[(i, 0)].f64() + d[(i, 0)].f64());
+                let error = relative_error(x.cast::<f64>().as_ref(), want.as_ref());
+                assert!(error <= limit, "step {k}, {place}: {error:e}");
+                let left = norm(&residual(&full, &b.cast(), &x.cast())) / norm(&b);
+                assert!((report.relative_residual - left).abs() <= limit, "{place}: {report:?}, {left}");
+                assert_eq!((report.iterations, report.products), (k, k + 1 + usize::from(k > 0)), "{place}");
+                let worst = norm(&r) / norm(&b) * if m_inv.is_some() { 4.0 } else { 1.0 };
+                assert!(left <= worst * (1.0 + limit), "{place}: {left} from {worst}");
+            }
+            // from the solution: nothing to do, not a bit changes, and a multiple of it decays to it
+            let options = MinresOptions { shift, ..strict(tolerance::<T>(n, kappa)) };
+            let (solution, report) = from(&start, m_inv, &given(options));
+            assert_eq!(report.stop, MinresStop::Converged, "{place}: {report:?}");
+            let looser = MinresOptions { relative_tolerance: T::of(8.0) * options.relative_tolerance, ..options };
+            let (x, report) = from(&solution, m_inv, &given(looser));
+            assert_eq!((report.stop, report.iterations, report.products), (MinresStop::Converged, 0, 1), "{place}");
+            assert_eq!(x, solution, "{place}");
+            let decayed = MinresOptions { start: CgStart::Decayed(T::of(0.5)), ..looser };
+            let (x, report) = from(&solution.map(|x| x + x), m_inv, &decayed);
+            assert_eq!((report.iterations, x), (0, solution), "{place}");
+        }
+        // what is not finite is not started from; from zero it is not read
+        let mut poisoned = start.clone();
+        poisoned[(3, 0)] = T::nan();
+        let (x, report) = from(&poisoned, None, &given(strict(0.1)));
+        assert_eq!((report.stop, report.products, x), (MinresStop::Breakdown, 0, Mat::zeros(n, 1)));
+        assert_eq!(from(&poisoned, None, &strict(0.1)).1.stop, MinresStop::Converged);
+        // an exact start of a small system, and b = 0
+        let (mut x, half) = (vec![T::of(2.0); 3], operator::<T>(&Mat::from_diagonal(&[0.5, -0.5, 2.0])));
+        let exact = [T::ONE, -T::ONE, T::of(4.0)];
+        let report = minres(&ctx, &half, None, &exact, &mut x, &given(strict(0.0))).unwrap();
+        assert_eq!((report.stop, report.iterations, report.relative_residual), (MinresStop::Converged, 0, 0.0));
+        let report = minres(&ctx, &half, None, &[T::ZERO; 3], &mut x, &given(strict(0.0))).unwrap();
+        assert_eq!((report.stop, report.products, x), (MinresStop::Converged, 0, vec![T::ZERO; 3]));
+    }
+}
+
 /// b times 2^e gives x times 2^e, A times 2^e gives x times 2^-e, digit for digit.
 fn scales<T: Scalar>(exponents: &[(i32, i32)]) {
     let n = 24;
@@ -344,6 +407,7 @@ fn misuse_is_a_typed_error() {
         (MinresOptions { shift: f64::NAN, ..fine }, "shift"),
         (MinresOptions { relative_tolerance: -1.0, ..fine }, "relative_tolerance"),
         (MinresOptions { normal_tolerance: f64::INFINITY, ..fine }, "normal_tolerance"),
+        (MinresOptions { start: CgStart::Decayed(f64::NAN), ..fine }, "start"),
     ] {
         assert!(matches!(run(3, 3, None, options), Err(Error::InvalidParameter { name, .. }) if name == wrong));
     }
@@ -359,5 +423,6 @@ for_both!(
     a_preconditioner_is_a_change_of_variables,
     a_shift_is_that_of_the_operator,
     singular_systems,
+    warm_starts,
     breakdowns,
 );

@@ -149,7 +149,10 @@ fn steps_are_the_argmin<T: Scalar>() {
                         assert!((report.alpha.unwrap().f64() - alpha).abs() <= tolerance::<T>(1, 1.0), "{place}");
                         assert!((report.lambda.unwrap().f64() - 0.1).abs() <= tolerance::<T>(1, 1.0), "{place}");
                         assert_eq!(report.loss_before, objective.loss(&ctx, &before, &b).unwrap(), "{place}");
-                        assert_eq!(report.passes.jvp, u64::from(k > 0 || eta > 0.0), "{place}");
+                        // what a path that iterates, or is chosen by a norm of J, takes is for tests/passes.rs
+                        let (prior, jvp) = (u64::from(k > 0 || eta > 0.0), report.passes.jvp);
+                        let direct = matches!(path, SampleSpacePath::Primal | SampleSpacePath::Kernel);
+                        assert!(jvp == prior || (!direct && jvp > prior), "{place}: {jvp} products");
                         last = phi;
                     }
                 }

@@ -1,16 +1,17 @@
 //! MINRES: the residual of least norm over the Krylov space, for a symmetric A of any signature, singular ones included.
 //!
-//! Problem     minimize ‖b - (A + σI) x‖ in the norm √(rᵀM⁻¹r) over x in span{z, (M⁻¹Ā) z, ...}, z = M⁻¹b, Ā = A + σI.
+//! Problem     minimize ‖b - (A + σI) x‖ in the norm √(rᵀM⁻¹r) over x in x_0 + span{z, (M⁻¹Ā) z, ...}, z = M⁻¹r_0,
+//!             r_0 = b - Ā x_0, Ā = A + σI.
 //! Recurrence  Lanczos: w = Ā z_j - β_j v_{j-1} - α_j v_j, u = M⁻¹w, β_{j+1} = √(wᵀu), (v, z)_{j+1} = (w, u) / β_{j+1};
 //!             plane rotations make T_k upper triangular, d_k = (z_k - δ d_{k-1} - ε d_{k-2}) / γ, x += φ d_k.
 //! Bound       ‖r_k‖ <= 2 ((κ - 1)/(κ + 1))^⌊k/2⌋ ‖b‖ with κ = cond(M⁻¹Ā), and with √κ and k where Ā is definite.
-//!             ‖r_k‖ never rises, and is at most that of conjugate gradient.
+//!             (times ‖r_0‖/‖b‖ from another start); ‖r_k‖ never rises, and is at most that of conjugate gradient.
 //! Deviations  b is scaled by a power of two, inner products are summed in f64 at the scale of 1. Whether x is a
 //!             least-squares solution is tested before the step that would leave it: at an incompatible singular system the
 //!             last pivot γ is zero, and that step would be infinite. A step is taken only when the new x is finite. No
 //!             choice of the solution of least norm where there are many (that is MINRES-QLP).
 //! Cost        one product with A and about 16n flops an iteration (18n and one product with M⁻¹ with a preconditioner), one
-//!             product more at the end. Scratch: 5 n-vectors, 7 with M.
+//!             product more at the end; for a warm start one with A and one with M⁻¹. Scratch: 5 n-vectors, 7 with M.
 //! Laws        tests/minres.rs.
 //! Reference   C. C. Paige, M. A. Saunders, Solution of sparse indefinite systems of linear equations, SIAM J. Numer. Anal.
 //!             12 (1975) 617-629, doi 10.1137/0712047; A. Greenbaum, Iterative Methods for Solving Linear Systems, 1997,
@@ -18,17 +19,19 @@
 
 use super::cg::axpy;
 use super::golub_kahan::moves_finitely;
-use super::{MinresOptions, MinresReport, MinresStop};
+use super::{CgStart, MinresOptions, MinresReport, MinresStop};
 use crate::backend::sums::{dot, norm};
 use crate::backend::{Ctx, Scratch, check};
 use crate::error::{Result, check_len, check_shape};
 use crate::linop::{Preconditioner, SelfAdjoint};
-use crate::mat::{MatMut, MatRef};
+use crate::mat::MatRef;
 use crate::scalar::Scalar;
 
-/// Solves (A + σI) x = b by MINRES from x = 0, in the least-squares sense where that has no solution.
+/// Solves (A + σI) x = b by MINRES from zero or from the x given ([`CgStart`]), in the least-squares sense where that has no
+/// solution. Tolerances are relative to b, wherever it starts.
 ///
-/// Nothing is allocated beyond the context's scratch. Whatever the reason to stop, x is finite.
+/// Nothing is allocated beyond the context's scratch. Whatever the reason to stop, x is finite: one that is not on entry is
+/// set to zero, and the run has broken down.
 ///
 /// ```
 /// use pullback::krylov::{MinresOptions, MinresStop, minres};
@@ -62,7 +65,13 @@ pub fn minres<T: Scalar>(
     if let Some(m_inv) = m_inv {
         check_shape("minres: preconditioner", (n, n), m_inv.shape())?;
     }
-    x.fill(T::ZERO);
+    let zero = b.iter().all(|&b| b == T::ZERO);
+    let readable = opts.start == CgStart::Zero || zero || check::finite_slice("minres", x).is_ok();
+    match opts.start {
+        CgStart::Decayed(decay) if readable && !zero => x.iter_mut().for_each(|x| *x *= decay),
+        CgStart::Given if readable && !zero => {}
+        _ => x.fill(T::ZERO),
+    }
     let scale = check::power_of_two_scale(MatRef::from_column(b)).factor();
     let vector = || ctx.scratch(n, 1);
     let basis = Lanczos {
@@ -75,7 +84,11 @@ pub fn minres<T: Scalar>(
     let mut run = Run { basis, d: [vector(), vector()] };
     let start = run.basis.v[1].as_mut_slice();
     start.iter_mut().zip(b).for_each(|(v, &b)| *v = scale * b);
-    let mut report = run.iterate(x, scale, opts)?;
+    if !readable {
+        let stop = MinresStop::Breakdown;
+        return Ok(MinresReport { stop, relative_residual: run.basis.size_of_b(), ..MinresReport::AT_ZERO });
+    }
+    let mut report = run.iterate(b, x, scale, opts)?;
     run.basis.true_residual(b, x, scale, &mut report)?;
     Ok(report)
 }
@@ -96,6 +109,16 @@ enum Length {
     Is(f64),
     NotPositive,
     NotFinite,
+}
+
+impl Length {
+    /// Why a vector without a length ends the run.
+    fn stop(self) -> MinresStop {
+        match self {
+            Length::NotPositive => MinresStop::PreconditionerNotPositive,
+            Length::Is(_) | Length::NotFinite => MinresStop::Breakdown,
+        }
+    }
 }
 
 impl<T: Scalar> Lanczos<'_, T> {
@@ -153,20 +176,32 @@ impl<T: Scalar> Lanczos<'_, T> {
         Ok((alpha, self.length(2)?))
     }
 
+    /// 1, the ‖b‖ / ‖b‖ of x = 0; infinite where b, which v_1 holds, is not finite.
+    fn size_of_b(&self) -> f64 {
+        if check::finite_slice("minres", self.v[1].as_slice()).is_ok() { 1.0 } else { f64::INFINITY }
+    }
+
+    /// The first or second vector ← scale (b - Ā x), by one product.
+    fn residual(&mut self, at: usize, b: &[T], x: &[T], scale: T) -> Result<()> {
+        let (vectors, ax) = self.v.split_at_mut(2);
+        let (r, ax) = (&mut vectors[at], &mut ax[0]);
+        self.a.apply(self.ctx, MatRef::from_column(x), ax.as_mut())?;
+        let terms = b.iter().zip(x).zip(ax.as_slice());
+        for (r, ((&b, &x), &ax)) in r.as_mut_slice().iter_mut().zip(terms) {
+            *r = scale * b - scale * (ax + self.shift * x);
+        }
+        Ok(())
+    }
+
     /// ‖b - Ā x‖ / ‖b‖ by one more product, where x has moved.
     fn true_residual(&mut self, b: &[T], x: &[T], scale: T, report: &mut MinresReport) -> Result<()> {
         if report.iterations == 0 {
             return Ok(());
         }
-        let [r, _, ax] = &mut self.v;
-        self.a.apply(self.ctx, MatRef::from_column(x), MatMut::from_column(ax.as_mut_slice()))?;
+        self.residual(0, b, x, scale)?;
         report.products += 1;
-        let terms = b.iter().zip(x).zip(ax.as_slice());
-        for (r, ((&b, &x), &ax)) in r.as_mut_slice().iter_mut().zip(terms) {
-            *r = scale * b - scale * (ax + self.shift * x);
-        }
         let norm_b = b.iter().map(|&b| (scale * b).f64().powi(2)).sum::<f64>().sqrt();
-        let relative = norm(r.as_slice()) / norm_b;
+        let relative = norm(self.v[0].as_slice()) / norm_b;
         report.relative_residual = if relative.is_finite() { relative } else { f64::INFINITY };
         if !relative.is_finite() {
             report.stop = MinresStop::Breakdown; // whatever the recurrence believed
@@ -193,30 +228,32 @@ struct Rotations {
 }
 
 impl<T: Scalar> Run<'_, T> {
-    fn iterate(&mut self, x: &mut [T], scale: T, opts: &MinresOptions<T>) -> Result<MinresReport> {
-        let mut report = MinresReport {
-            stop: MinresStop::Converged,
-            iterations: 0,
-            products: 0,
-            relative_residual: 0.0,
-            residual_estimate: 0.0,
-            normal_estimate: 0.0,
-            operator_norm: 0.0,
-            condition: 1.0,
-        };
+    fn iterate(&mut self, b: &[T], x: &mut [T], scale: T, opts: &MinresOptions<T>) -> Result<MinresReport> {
+        let mut report = MinresReport::AT_ZERO;
         if self.basis.v[1].as_slice().iter().all(|&b| b == T::ZERO) {
-            return Ok(report); // x = 0, even where A holds NaN
+            return Ok(MinresReport { relative_residual: 0.0, residual_estimate: 0.0, normal_estimate: 0.0, ..report }); // x = 0, even where A holds NaN
         }
-        (report.relative_residual, report.residual_estimate, report.normal_estimate) = (1.0, 1.0, 1.0);
-        let start = match self.basis.length(1)? {
+        report.relative_residual = self.basis.size_of_b();
+        let size = match self.basis.length(1)? {
             Length::Is(length) => length,
-            Length::NotPositive => return Ok(MinresReport { stop: MinresStop::PreconditionerNotPositive, ..report }),
-            Length::NotFinite => {
-                let relative_residual =
-                    if check::finite_slice("minres", self.basis.v[1].as_slice()).is_ok() { 1.0 } else { f64::INFINITY };
-                return Ok(MinresReport { stop: MinresStop::Breakdown, relative_residual, ..report });
-            }
+            other => return Ok(MinresReport { stop: other.stop(), ..report }),
         };
+        let mut start = size;
+        if x.iter().any(|&x| x != T::ZERO) {
+            let norm_b = norm(self.basis.v[1].as_slice());
+            self.basis.residual(1, b, x, scale)?;
+            report.products += 1;
+            let relative = norm(self.basis.v[1].as_slice()) / norm_b;
+            report.relative_residual = if relative.is_finite() { relative } else { f64::INFINITY };
+            start = match self.basis.length(1)? {
+                Length::Is(length) => length,
+                other => return Ok(MinresReport { stop: other.stop(), ..report }),
+            };
+            report.residual_estimate = start / size;
+            if start == 0.0 {
+                return Ok(MinresReport { normal_estimate: 0.0, ..report });
+            }
+        }
         self.basis.normalize(1, start);
         self.d.iter_mut().for_each(|d| d.as_mut().fill(T::ZERO));
         let mut s = Rotations {
@@ -230,7 +267,7 @@ impl<T: Scalar> Run<'_, T> {
         };
         let (mut beta, unscale) = (0.0, 1.0 / scale.f64());
         report.stop = loop {
-            if s.phibar <= opts.relative_tolerance.f64() * start {
+            if s.phibar <= opts.relative_tolerance.f64() * size {
                 break MinresStop::Converged;
             }
             if report.iterations >= opts.max_iterations {
@@ -258,7 +295,7 @@ impl<T: Scalar> Run<'_, T> {
             s.phibar *= s.sn;
             report.iterations += 1;
             report.condition = s.max_gamma / s.min_gamma;
-            report.residual_estimate = s.phibar / start;
+            report.residual_estimate = s.phibar / size;
             if next > 0.0 {
                 self.basis.normalize(2, next);
             }

@@ -3,6 +3,7 @@
 //! Laws        tests/minres.rs.
 //! Reference   C. C. Paige, M. A. Saunders, SIAM J. Numer. Anal. 12 (1975) 617-629, doi 10.1137/0712047.
 
+use super::CgStart;
 use crate::error::{Error, Result};
 use crate::scalar::Scalar;
 
@@ -32,9 +33,11 @@ pub struct MinresOptions<T> {
     pub normal_tolerance: T,
     /// Most iterations.
     pub max_iterations: usize,
+    /// Where the iteration starts.
+    pub start: CgStart<T>,
 }
 
-/// σ = 0, √ε for the residual, ε^¾ for the least-squares residual, 1000 iterations.
+/// From zero, σ = 0, √ε for the residual, ε^¾ for the least-squares residual, 1000 iterations.
 impl<T: Scalar> Default for MinresOptions<T> {
     fn default() -> Self {
         Self {
@@ -42,6 +45,7 @@ impl<T: Scalar> Default for MinresOptions<T> {
             relative_tolerance: T::EPS.sqrt(),
             normal_tolerance: T::EPS.sqrt() * T::EPS.sqrt().sqrt(),
             max_iterations: 1000,
+            start: CgStart::Zero,
         }
     }
 }
@@ -52,6 +56,11 @@ impl<T: Scalar> MinresOptions<T> {
     /// # Errors
     /// [`Error::InvalidParameter`] naming the setting.
     pub fn check(&self) -> Result<()> {
+        if let CgStart::Decayed(decay) = self.start
+            && !decay.is_finite()
+        {
+            return Err(Error::invalid("start", format!("the decay {decay} must be finite")));
+        }
         if !self.shift.is_finite() {
             return Err(Error::invalid("shift", format!("{} must be finite", self.shift)));
         }
@@ -93,7 +102,7 @@ pub struct MinresReport {
     /// ‖b - Ā x‖ / ‖b‖ (Euclidean) of the x returned, from a product with that x; 0 for b = 0, infinite where it is not
     /// finite.
     pub relative_residual: f64,
-    /// The recurrence's estimate of ‖b - Ā x‖ / ‖b‖ in the norm M⁻¹: it never rises.
+    /// The recurrence's estimate of ‖b - Ā x‖ / ‖b‖ in the norm M⁻¹: it never rises above that of the start.
     pub residual_estimate: f64,
     /// The recurrence's estimate of ‖Ā M⁻¹r‖ / (‖Ā‖ ‖r‖) in the norm M⁻¹, of the iterate before the last step that was
     /// taken or refused.
@@ -102,4 +111,18 @@ pub struct MinresReport {
     pub operator_norm: f64,
     /// Estimate of the condition of the preconditioned matrix, from below.
     pub condition: f64,
+}
+
+impl MinresReport {
+    /// At x = 0, before anything was done.
+    pub(super) const AT_ZERO: Self = Self {
+        stop: MinresStop::Converged,
+        iterations: 0,
+        products: 0,
+        relative_residual: 1.0,
+        residual_estimate: 1.0,
+        normal_estimate: 1.0,
+        operator_norm: 0.0,
+        condition: 1.0,
+    };
 }

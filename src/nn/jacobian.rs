@@ -150,7 +150,8 @@ impl<T: Scalar> JacobianSource<T> for MlpJacobian<'_, T> {
         let layer = |l: &super::Layer| rows * rows * (l.width as f64 + 2.0) + cases * cases * (l.inputs as f64 + 1.0);
         let kernel = self.mlp.layers().iter().map(layer).sum::<f64>() + 2.0 * (p as f64 - first) * rows;
         let product = (4.0 * p as f64 - 2.0 * first) * cases;
-        JacobianCosts { kernel, ..JacobianCosts::products(n, p, product) }
+        // K and the diagonal of C go layer by layer
+        JacobianCosts { kernel, kernel_products: 0, diagonal_products: 0, ..JacobianCosts::products(n, p, product) }
     }
 }
 

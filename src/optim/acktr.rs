@@ -157,6 +157,8 @@ struct State<T, W> {
     preconditioner: KfacPreconditioner<T>,
     #[cfg_attr(feature = "serde", serde(skip))]
     workspace: W,
+    /// Scratch, sized in each step.
+    #[cfg_attr(feature = "serde", serde(skip))]
     gradient: Vec<T>,
     /// Δ.
     direction: Vec<T>,
@@ -168,7 +170,6 @@ struct State<T, W> {
 impl<T: Scalar, W> crate::error::Restored for State<T, W> {
     fn check_restored(&self) -> Result<()> {
         let n = self.velocity.len();
-        check_len("ACKTR: gradient", n, self.gradient.len())?;
         check_len("ACKTR: direction", n, self.direction.len())?;
         self.preconditioner.check_restored(n)
     }
@@ -220,7 +221,7 @@ impl<T: Scalar, W> Acktr<T, W> {
         Ok(State {
             preconditioner: KfacPreconditioner::new(objective.layout(), options)?,
             workspace: objective.workspace(),
-            gradient: zeros(),
+            gradient: Vec::new(),
             direction: zeros(),
             velocity: zeros(),
         })
@@ -232,15 +233,21 @@ impl<T: Scalar, O: LayeredObjective<T>> Optimizer<T, O> for Acktr<T, O::Workspac
         let mut watch = Stopwatch::start();
         let options = self.options;
         check_len("theta", objective.layout().len(), theta.len())?;
-        if self.state.is_none() {
+        let fresh = self.state.is_none();
+        if fresh {
             self.state = Some(self.new_state(objective)?);
         }
         let Some(state) = &mut self.state else { return Ok(StepReport::default()) };
         check_len("theta of an optimizer in use", state.velocity.len(), theta.len())?;
-        let loss = objective.forward(ctx, theta, batch, &mut state.workspace)?;
-        finite_loss(ctx, objective, theta, batch, loss)?;
-        objective.backward(ctx, theta, batch, &mut state.workspace, &mut state.gradient)?;
-        finite_gradient(objective.layout(), &state.gradient)?;
+        let loss = match state.evaluate(ctx, objective, theta, batch) {
+            Ok(loss) => loss,
+            Err(error) => {
+                if fresh {
+                    self.state = None; // as it was
+                }
+                return Err(error);
+            }
+        };
         let mut report = StepReport {
             gradient_norm: Some(T::of(norm(&state.gradient))),
             lambda: Some(T::of(options.damping)),
@@ -250,7 +257,7 @@ impl<T: Scalar, O: LayeredObjective<T>> Optimizer<T, O> for Acktr<T, O::Workspac
             ..StepReport::first_order(loss)
         };
         state.statistics(ctx, objective, theta, batch, &options, self.steps)?;
-        report.passes.backward += 1;
+        report.passes += objective.capture_passes(options.fisher);
         report.seconds.curvature = watch.lap();
         let cold = self.steps < options.cold_steps;
         let alpha = if cold {
@@ -271,6 +278,22 @@ impl<T: Scalar, O: LayeredObjective<T>> Optimizer<T, O> for Acktr<T, O::Workspac
 }
 
 impl<T: Scalar, W> State<T, W> {
+    /// Loss and gradient, both finite.
+    fn evaluate<O: LayeredObjective<T, Workspace = W>>(
+        &mut self,
+        ctx: &Ctx<T>,
+        objective: &O,
+        theta: &[T],
+        batch: &O::Batch,
+    ) -> Result<T> {
+        let loss = objective.forward(ctx, theta, batch, &mut self.workspace)?;
+        finite_loss(ctx, objective, theta, batch, loss)?;
+        self.gradient.resize(theta.len(), T::ZERO);
+        objective.backward(ctx, theta, batch, &mut self.workspace, &mut self.gradient)?;
+        finite_gradient(objective.layout(), &self.gradient)?;
+        Ok(loss)
+    }
+
     /// A and S of the distributions, after a forward pass.
     fn statistics<O: LayeredObjective<T, Workspace = W>>(
         &mut self,

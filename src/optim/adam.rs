@@ -26,6 +26,8 @@ pub struct Adam<T> {
     steps: i32,
     first: Vec<T>,
     second: Vec<T>,
+    /// Scratch.
+    #[cfg_attr(feature = "serde", serde(skip))]
     gradient: Vec<T>,
 }
 

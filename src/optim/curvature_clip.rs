@@ -3,7 +3,8 @@
 //! ```text
 //! v ← v min(1, √(c / (vᵀ C v)))
 //! ```
-//! With the Fisher matrix for C, ½ vᵀ C v is to second order the KL divergence from the old predictions to the new.
+//! With the Fisher matrix for C, ½ vᵀ C v is to second order the KL divergence from the old predictions to the new. For
+//! v = α U, U = C⁻¹∇h, the form is α² ∇hᵀU and needs no product: `norm_constraint` of [`StepRule`](super::StepRule).
 //!
 //! Cost        n flops beside the quadratic form.
 //! Laws        tests/schedules.rs.

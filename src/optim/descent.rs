@@ -138,9 +138,16 @@ impl<T: Scalar, D, S: LineSearch> Descent<T, D, S> {
         if !theta.is_empty() && self.known_at == theta {
             return Ok(Passes::default());
         }
-        self.known_at.clear();
-        self.loss = take_gradient(ctx, objective, theta, batch, &mut self.gradient)?.f64();
-        Ok(Passes::GRADIENT)
+        // beside the old gradient, which an error leaves where it is
+        let mut gradient = std::mem::take(&mut self.work.step);
+        let taken = take_gradient(ctx, objective, theta, batch, &mut gradient);
+        if let Ok(loss) = &taken {
+            self.known_at.clear();
+            self.loss = loss.f64();
+            std::mem::swap(&mut self.gradient, &mut gradient);
+        }
+        self.work.step = gradient;
+        taken.map(|_| Passes::GRADIENT)
     }
 
     /// p and its slope.

@@ -21,8 +21,9 @@ use super::kfac_options::{GammaRule, KfacOptions, Rejection, StepRule};
 use super::kfac_state::State;
 use super::report::Stopwatch;
 use super::{
-    IterateAverage, KfacPreconditioner, LayerStructure, LayeredObjective, LevenbergMarquardt, ModelDamping, Optimizer,
-    QuadraticModel, StepReport, SubspaceStep, TridiagonalPreconditioner, dot, finite_gradient, finite_loss,
+    CurvatureClip, IterateAverage, KfacPreconditioner, LayerStructure, LayeredObjective, LevenbergMarquardt,
+    ModelDamping, Optimizer, QuadraticModel, StepReport, SubspaceStep, TridiagonalPreconditioner, dot, finite_gradient,
+    finite_loss,
 };
 use crate::backend::Ctx;
 use crate::backend::sums::norm;
@@ -216,10 +217,13 @@ impl<T: Scalar, W> Kfac<T, W> {
                 Ok(model.minimize(64.0 * T::EPS.f64()).map(|step| Proposal { model, step }))
             }
             StepRule::Fixed { learning_rate, momentum, norm_constraint } => {
-                let slope = -dot(&state.gradient, &state.direction);
-                let shrink =
-                    norm_constraint.map_or(1.0, |c| (c / (learning_rate * learning_rate * slope)).sqrt().min(1.0));
-                let alpha = learning_rate * if shrink.is_finite() { shrink } else { 1.0 };
+                let alpha = match norm_constraint {
+                    None => learning_rate,
+                    Some(limit) => {
+                        let slope = -dot(&state.gradient, &state.direction);
+                        learning_rate * CurvatureClip::new(limit)?.factor(learning_rate * learning_rate * slope)?
+                    }
+                };
                 let step = SubspaceStep { alpha, momentum };
                 let needs_model = self.options.adaptation.is_some_and(|a| (self.steps + 1).is_multiple_of(a.interval));
                 let model = if needs_model {
@@ -236,10 +240,18 @@ impl<T: Scalar, W> Kfac<T, W> {
 impl<T: Scalar, O: LayeredObjective<T>> Optimizer<T, O> for Kfac<T, O::Workspace> {
     fn step(&mut self, ctx: &Ctx<T>, objective: &O, theta: &mut [T], batch: &O::Batch) -> Result<StepReport<T>> {
         let mut watch = Stopwatch::start();
+        let fresh = self.state.is_none();
         self.state_for(objective, theta)?;
         let mut report = StepReport { lambda: Some(T::of(self.lambda())), ..StepReport::default() };
-        if !self.evaluate(ctx, objective, theta, batch, &mut report)? {
-            return Ok(report);
+        match self.evaluate(ctx, objective, theta, batch, &mut report) {
+            Ok(true) => {}
+            Ok(false) => return Ok(report),
+            Err(error) => {
+                if fresh {
+                    self.state = None; // as it was
+                }
+                return Err(error);
+            }
         }
         let statistics = report.seconds.curvature;
         report.seconds.gradient = watch.lap() - statistics;
@@ -316,6 +328,7 @@ impl<T: Scalar, W> Kfac<T, W> {
             return Ok(false);
         }
         finite_loss(ctx, objective, theta, batch, report.loss_before)?;
+        state.gradient.resize(theta.len(), T::ZERO);
         objective.backward(ctx, theta, batch, &mut state.workspace, &mut state.gradient)?;
         finite_gradient(objective.layout(), &state.gradient)?;
         report.passes.backward += 1;
@@ -325,7 +338,7 @@ impl<T: Scalar, W> Kfac<T, W> {
             state.update_statistics(ctx, objective, theta, batch, &self.options, self.samples)?;
             report.seconds.curvature += watch.lap();
             self.samples += 1;
-            report.passes.backward += 1;
+            report.passes += objective.capture_passes(self.options.fisher);
         }
         Ok(true)
     }

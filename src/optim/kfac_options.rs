@@ -22,8 +22,8 @@ pub enum StepRule {
         learning_rate: f64,
         /// μ.
         momentum: f64,
-        /// c: U is shortened by min(1, sqrt(c / (α² ∇hᵀU))), a bound on the predicted KL change (Ba, Grosse, Martens
-        /// 2017).
+        /// c of a [`CurvatureClip`](super::CurvatureClip) in the norm of the preconditioner's own matrix: α is shortened by
+        /// min(1, √(c / (α² ∇hᵀU))), a bound on the predicted KL change (Ba, Grosse, Martens 2017).
         norm_constraint: Option<f64>,
     },
 }

@@ -25,6 +25,8 @@ pub(super) struct State<T, W> {
     pub(super) preconditioner: EitherPreconditioner<T>,
     #[cfg_attr(feature = "serde", serde(skip))]
     pub(super) workspace: W,
+    /// Scratch, sized in each step.
+    #[cfg_attr(feature = "serde", serde(skip))]
     pub(super) gradient: Vec<T>,
     pub(super) direction: Vec<T>,
     /// δ₀, then δ.
@@ -46,7 +48,7 @@ impl<T: Scalar, W> State<T, W> {
         Ok(Self {
             preconditioner,
             workspace: objective.workspace(),
-            gradient: vec![T::ZERO; n],
+            gradient: Vec::new(),
             direction: vec![T::ZERO; n],
             update: vec![T::ZERO; n],
             can_step_back: false,
@@ -132,7 +134,6 @@ impl<T: Scalar, W> State<T, W> {
 impl<T: Scalar, W> crate::error::Restored for State<T, W> {
     fn check_restored(&self) -> Result<()> {
         let n = self.update.len();
-        check_len("K-FAC: gradient", n, self.gradient.len())?;
         check_len("K-FAC: direction", n, self.direction.len())?;
         self.preconditioner.check_restored(n)
     }

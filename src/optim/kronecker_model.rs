@@ -142,7 +142,8 @@ impl<T: Scalar, O: LayeredObjective<T> + ?Sized> ModelSource<T, O> for Kronecker
                 Some(InOwnMetric { transformed: c.congruent(ctx, &metric)?, metric, entries })
             }
         };
-        let passes = Passes { forward: 1, backward: 2, ..Passes::default() };
+        let mut passes = Passes::GRADIENT;
+        passes += objective.capture_passes(self.fisher);
         Ok(Box::new(KroneckerLocal { loss, gradient, eta, c, metric, inverse: None, passes }))
     }
 }

@@ -20,9 +20,10 @@
 //!             in Marquardt's method, IMM-REP-1999-05, Technical University of Denmark.
 
 use super::report::Stopwatch;
-use super::{Linearization, Optimizer, Passes, ResidualObjective, StepReport, dot, finite_loss};
+use super::{Linearization, Optimizer, Passes, ResidualObjective, StepReport, dot, finite_gradient, finite_loss};
 use crate::backend::sums::norm;
 use crate::backend::{Ctx, check};
+use crate::curvature::JacobianSource;
 use crate::error::{Error, Result, check_len};
 use crate::factor::ThinQr;
 use crate::linop::LinearOperator;
@@ -220,7 +221,8 @@ impl<T: Scalar, O: ResidualObjective<T> + ?Sized> Optimizer<T, O> for Marquardt<
             check_len("theta of an optimizer in use", self.scales.len(), theta.len())?;
         }
         let mut watch = Stopwatch::start();
-        let mut report = StepReport { passes: Passes::GRADIENT, rejected: true, ..StepReport::default() };
+        let mut report = StepReport { rejected: true, ..StepReport::default() };
+        report.passes.forward += 1;
         let eta = objective.l2().f64();
         let (jacobian, residual, gradient) = linearized(ctx, objective, theta, batch, &mut report)?;
         report.gradient_norm = Some(T::of(norm(&gradient)));
@@ -283,9 +285,17 @@ fn linearized<T: Scalar, O: ResidualObjective<T> + ?Sized>(
     let Linearization { loss, jacobian, residual } = objective.linearize(ctx, theta, batch)?;
     report.loss_before = finite_loss(ctx, objective, theta, batch, loss)?;
     check::finite_slice("residual", &residual)?;
+    // the evaluation of a J that is there as a matrix counts as a backward pass
+    report.passes += match jacobian.costs().matrix_products {
+        0 => Passes { backward: 1, ..Passes::default() },
+        products => Passes { jvp: products, ..Passes::default() },
+    };
     let dense = jacobian.to_dense(ctx)?;
-    check::finite("Jacobian", dense.as_ref())?;
+    // a column is not finite where its derivatives are not: backpropagation, which comes from the last layer, met it first
+    let column = |column: &[T]| if check::finite_slice("Jacobian", column).is_ok() { T::ZERO } else { T::nan() };
+    finite_gradient(objective.layout(), &dense.as_ref().cols().map(column).collect::<Vec<T>>())?;
     let mut gradient = theta.to_vec();
     ctx.gemv(T::ONE, dense.as_ref(), Op::Transpose, &residual, objective.l2(), &mut gradient)?;
+    finite_gradient(objective.layout(), &gradient)?;
     Ok((dense, residual, gradient))
 }

@@ -7,6 +7,8 @@ use crate::factor::SymEigen;
 use crate::mat::{Mat, MatMut, MatRef};
 use crate::scalar::Scalar;
 
+use super::Passes;
+
 /// One weight matrix W (rows x cols, bias as the last column) inside flat θ, stored as vec(W) by columns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ParamBlock {
@@ -270,8 +272,8 @@ pub trait LayeredObjective<T: Scalar>: Objective<T> {
 
     /// Sends every layer's activations once, and its pseudo-gradients, to `sink`, after `forward` at the same θ and
     /// batch; after each set of pseudo-gradients the pair of it and the layer's activations. `sample` selects the random
-    /// targets: equal numbers, equal targets. At most `cases` of the batch are used (the first ones).  1 pass (as many as
-    /// outputs for [`FisherKind::Exact`], none for [`FisherKind::Recursive`]).
+    /// targets: equal numbers, equal targets. At most `cases` of the batch are used (the first ones). Passes:
+    /// [`LayeredObjective::capture_passes`].
     ///
     /// # Errors
     /// Those of the sink.
@@ -286,6 +288,18 @@ pub trait LayeredObjective<T: Scalar>: Objective<T> {
         sample: u64,
         sink: &mut dyn CaptureSink<T>,
     ) -> Result<()>;
+
+    /// What a capture costs beside the forward pass before it: by default one backward pass, as many as the last layer has
+    /// outputs for [`FisherKind::Exact`], none for [`FisherKind::Recursive`].
+    fn capture_passes(&self, kind: FisherKind) -> Passes {
+        let outputs = self.layout().blocks().last().map_or(0, |block| block.rows);
+        let backward = match kind {
+            FisherKind::Exact => outputs as u64,
+            FisherKind::MonteCarlo | FisherKind::Empirical => 1,
+            FisherKind::Recursive => 0,
+        };
+        Passes { backward, ..Passes::default() }
+    }
 
     /// gram(i, j) ← v_iᵀ G v_j for vectors of the length of θ, after `forward` at the same θ and batch: one forward
     /// product J v each and no backward pass.  One pass a vector.

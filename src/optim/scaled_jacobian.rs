@@ -1,4 +1,4 @@
-//! J D^(-1/2) as a source of products, which counts them.
+//! J D^(-1/2) as a source of products, which counts them, also those that its matrices are made of.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -22,6 +22,11 @@ impl Products {
     pub(super) fn passes(&self) -> Passes {
         let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
         Passes { jvp: read(&self.jvp), vjp: read(&self.vjp), ..Passes::default() }
+    }
+
+    fn add(&self, jvp: u64, vjp: u64) {
+        self.jvp.fetch_add(jvp, Ordering::Relaxed);
+        self.vjp.fetch_add(vjp, Ordering::Relaxed);
     }
 }
 
@@ -55,7 +60,7 @@ impl<T: Scalar, J: JacobianSource<T>> LinearOperator<T> for ScaledJacobian<T, J>
     }
 
     fn apply_into(&self, ctx: &Ctx<T>, x: MatRef<'_, T>, y: MatMut<'_, T>) -> Result<()> {
-        self.products.jvp.fetch_add(x.ncols() as u64, Ordering::Relaxed);
+        self.products.add(x.ncols() as u64, 0);
         let Some(roots) = &self.roots else { return self.inner.apply_into(ctx, x, y) };
         let mut scaled = ctx.scratch(x.nrows(), x.ncols());
         scaled.as_mut().copy_from(x)?;
@@ -66,7 +71,7 @@ impl<T: Scalar, J: JacobianSource<T>> LinearOperator<T> for ScaledJacobian<T, J>
 
 impl<T: Scalar, J: JacobianSource<T>> TransposeOperator<T> for ScaledJacobian<T, J> {
     fn apply_transpose_into(&self, ctx: &Ctx<T>, x: MatRef<'_, T>, mut y: MatMut<'_, T>) -> Result<()> {
-        self.products.vjp.fetch_add(x.ncols() as u64, Ordering::Relaxed);
+        self.products.add(0, x.ncols() as u64);
         self.inner.apply_transpose_into(ctx, x, y.rb_mut())?;
         if let Some(roots) = &self.roots {
             divide(y, roots);
@@ -80,6 +85,8 @@ impl<T: Scalar, J: JacobianSource<T>> JacobianSource<T> for ScaledJacobian<T, J>
     fn kernel_into(&self, ctx: &Ctx<T>, mut k: MatMut<'_, T>) -> Result<()> {
         const BLOCK: usize = 32;
         if self.roots.is_none() {
+            let products = self.inner.costs().kernel_products;
+            self.products.add(products, products);
             return self.inner.kernel_into(ctx, k);
         }
         let (n, p) = self.shape();
@@ -102,6 +109,8 @@ impl<T: Scalar, J: JacobianSource<T>> JacobianSource<T> for ScaledJacobian<T, J>
     }
 
     fn gram_into(&self, ctx: &Ctx<T>, mut c: MatMut<'_, T>) -> Result<()> {
+        let products = self.inner.costs().gram_products;
+        self.products.add(products, products);
         self.inner.gram_into(ctx, c.rb_mut())?;
         if let Some(roots) = &self.roots {
             for (column, &root) in c.rb_mut().cols_mut().zip(roots) {
@@ -112,6 +121,7 @@ impl<T: Scalar, J: JacobianSource<T>> JacobianSource<T> for ScaledJacobian<T, J>
     }
 
     fn column_squares(&self, ctx: &Ctx<T>, out: &mut [T]) -> Result<()> {
+        self.products.add(0, self.inner.costs().diagonal_products);
         self.inner.column_squares(ctx, out)?;
         if let Some(roots) = &self.roots {
             out.iter_mut().zip(roots).for_each(|(out, &root)| *out = *out / root / root);
@@ -123,10 +133,11 @@ impl<T: Scalar, J: JacobianSource<T>> JacobianSource<T> for ScaledJacobian<T, J>
         let costs = self.inner.costs();
         match self.roots {
             None => costs,
-            Some(_) => JacobianCosts {
-                kernel: JacobianCosts::products(self.shape().0, self.shape().1, costs.product).kernel,
-                ..costs
-            },
+            Some(_) => {
+                let (n, p) = self.shape();
+                let JacobianCosts { kernel, kernel_products, .. } = JacobianCosts::products(n, p, costs.product);
+                JacobianCosts { kernel, kernel_products, ..costs }
+            }
         }
     }
 }

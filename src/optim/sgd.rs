@@ -34,6 +34,8 @@ pub struct Sgd<T> {
     momentum: T,
     kind: MomentumKind,
     velocity: Vec<T>,
+    /// Scratch.
+    #[cfg_attr(feature = "serde", serde(skip))]
     gradient: Vec<T>,
 }
 
@@ -80,19 +82,24 @@ impl<T: Scalar, O: Objective<T> + ?Sized> Optimizer<T, O> for Sgd<T> {
         let gradient = watch.lap();
         self.velocity.resize(theta.len(), T::ZERO);
         let (alpha, mu) = (self.learning_rate, self.momentum);
-        let update = self.velocity.iter_mut().zip(&self.gradient).zip(theta.iter_mut());
+        let gradient_norm = norm(&self.gradient);
+        // the gradient is spent: its memory takes the step
+        let update = self.velocity.iter_mut().zip(self.gradient.iter_mut()).zip(theta.iter_mut());
         match self.kind {
-            MomentumKind::HeavyBall => update.for_each(|((v, &g), w)| {
-                *v = mu * *v - alpha * g;
-                *w += *v;
+            MomentumKind::HeavyBall => update.for_each(|((v, g), w)| {
+                *v = mu * *v - alpha * *g;
+                *g = *v;
+                *w += *g;
             }),
-            MomentumKind::Nesterov => update.for_each(|((v, &g), w)| {
-                *v = mu * *v - alpha * g;
-                *w += mu * *v - alpha * g;
+            MomentumKind::Nesterov => update.for_each(|((v, g), w)| {
+                *v = mu * *v - alpha * *g;
+                *g = mu * *v - alpha * *g;
+                *w += *g;
             }),
         }
         Ok(StepReport {
-            gradient_norm: Some(T::of(norm(&self.gradient))),
+            gradient_norm: Some(T::of(gradient_norm)),
+            step_norm: Some(T::of(norm(&self.gradient))),
             alpha: Some(alpha),
             momentum: Some(mu),
             seconds: PhaseSeconds { gradient, search: watch.lap(), ..PhaseSeconds::default() },

@@ -12,21 +12,24 @@
 //!
 //! Deviations  The L2 term, absent from the paper, enters exactly: its quadratic is part of the minimized model. There
 //!             is no test of the loss after the step and no rejection: the step is bounded by its norm.
-//! Cost        the kernel and its factorization, one product with Jᵀ, one with J where φ₀ is not zero; P numbers of
-//!             state.
+//! Cost        the kernel and its factorization, two products with Jᵀ (one for ‖∇h‖, which the step itself does not need, and
+//!             for the layer that an overflow names), one with J where φ₀ is not zero; P numbers of state.
 //! Laws        tests/spring.rs (the argmin, μ = 0, descent, errors leave θ and state alone).
 //! Reference   G. Goldshlager, N. Abrahamsen, L. Lin, J. Comput. Phys. 516 (2024), arXiv:2401.10190, algorithm 1;
 //!             J. Guzmán-Cordero et al., Improving energy natural gradient descent through Woodbury, momentum, and
 //!             randomization, 2025, arXiv:2505.12149.
 
+use std::sync::Arc;
+
 use super::report::Stopwatch;
-use super::{Linearization, Optimizer, Passes, ResidualObjective, SpringOptions, StepReport, finite_loss};
+use super::scaled_jacobian::{Products, ScaledJacobian};
+use super::{Linearization, Optimizer, ResidualObjective, SpringOptions, StepReport, finite_gradient, finite_loss};
 use crate::backend::sums::norm;
 use crate::backend::{Ctx, check};
 use crate::curvature::{Curvature, Damping, SampleSpace, SolveReport};
 use crate::error::{Error, Result, check_len};
 use crate::krylov::CgStop;
-use crate::linop::LinearOperator;
+use crate::linop::{LinearOperator, TransposeOperator};
 use crate::mat::{MatMut, MatRef};
 use crate::scalar::Scalar;
 
@@ -147,16 +150,22 @@ impl<T: Scalar> Spring<T> {
         let eta = objective.l2();
         let mut watch = Stopwatch::start();
         let Linearization { loss, jacobian, mut residual } = objective.linearize(ctx, theta, batch)?;
-        report.seconds.gradient = watch.lap();
+        report.passes.forward += 1;
         report.loss_before = finite_loss(ctx, objective, theta, batch, loss)?;
         check::finite_slice("residual", &residual)?;
-        report.passes = Passes::GRADIENT;
+        let products = Arc::<Products>::default();
+        let jacobian = ScaledJacobian::new(Arc::new(jacobian), None, products.clone());
+        let mut gradient = vec![T::ZERO; theta.len()];
+        jacobian.apply_transpose(ctx, MatRef::from_column(&residual), MatMut::from_column(&mut gradient))?;
+        gradient.iter_mut().zip(theta).for_each(|(g, &w)| *g += eta * w);
+        finite_gradient(objective.layout(), &gradient)?;
+        report.gradient_norm = Some(T::of(norm(&gradient)));
+        report.seconds.gradient = watch.lap();
         let prior = self.prior(theta, eta);
         if let Some(prior) = &prior {
             let mut seen = ctx.scratch(residual.len(), 1);
             jacobian.apply(ctx, MatRef::from_column(prior), seen.as_mut())?;
             residual.iter_mut().zip(seen.as_slice()).for_each(|(r, &s)| *r -= s);
-            report.passes.jvp += 1;
         }
         let damping = Damping::try_from(self.options.lambda + eta.f64())?;
         let solver = SampleSpace::new(&jacobian).with_options(self.options.solve)?.damped(ctx, damping)?;
@@ -169,6 +178,7 @@ impl<T: Scalar> Spring<T> {
             direction.iter_mut().zip(prior).for_each(|(d, &p)| *d += p);
         }
         check::finite_slice("Spring: direction", &direction)?;
+        report.passes += products.passes();
         Ok(direction)
     }
 

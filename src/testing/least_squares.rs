@@ -218,7 +218,7 @@ impl<T: Scalar> LayeredObjective<T> for LeastSquares<T> {
         sample: u64,
         sink: &mut dyn CaptureSink<T>,
     ) -> Result<()> {
-        self.backward.fetch_add(1, Ordering::Relaxed);
+        self.backward.fetch_add(self.capture_passes(kind).backward, Ordering::Relaxed);
         let n = cases.min(batch.inputs.ncols());
         if n == 0 {
             return Err(Error::invalid("cases", "a capture needs at least one case"));

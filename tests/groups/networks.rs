@@ -76,6 +76,8 @@ mod nn_kernel;
 mod nn_losses;
 #[path = "../nn_products.rs"]
 mod nn_products;
+#[path = "../passes.rs"]
+mod passes;
 #[path = "../policy_example.rs"]
 mod policy_example;
 #[path = "../policy_objective.rs"]
@@ -90,12 +92,16 @@ mod proximal;
 mod proximal_claims;
 #[path = "../quadratic_model.rs"]
 mod quadratic_model;
+#[path = "../resumption.rs"]
+mod resumption;
 #[path = "../schedules.rs"]
 mod schedules;
 #[path = "../spring.rs"]
 mod spring;
 #[path = "../statistics.rs"]
 mod statistics;
+#[path = "../trouble.rs"]
+mod trouble;
 #[path = "../trpo.rs"]
 mod trpo;
 #[path = "../trust_region_newton.rs"]

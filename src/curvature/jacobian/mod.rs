@@ -40,7 +40,7 @@ use crate::scalar::Scalar;
 /// Unit vectors that the default methods push through the products at a time.
 const BLOCK: usize = 32;
 
-/// Flops of the products that a [`JacobianSource`] offers.
+/// Flops of what a [`JacobianSource`] offers, and the products that it is made of.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct JacobianCosts {
     /// One J v, or one Jᵀu.
@@ -49,18 +49,44 @@ pub struct JacobianCosts {
     pub kernel: f64,
     /// C = JᵀJ.
     pub gram: f64,
+    /// Products with J, and as many with Jᵀ, that K takes; 0 where the structure of J gives it without.
+    pub kernel_products: u64,
+    /// The same of C.
+    pub gram_products: u64,
+    /// Products with Jᵀ that the diagonal of C takes; 0 where the structure of J gives it without.
+    pub diagonal_products: u64,
+    /// Products with J that J as a matrix takes; 0 where it is there.
+    pub matrix_products: u64,
 }
 
 impl JacobianCosts {
-    /// Of a dense N x P matrix: 2NP, N²P, NP².
+    /// Of a dense N x P matrix: 2NP, N²P, NP², and nothing is made of products.
     pub fn dense(n: usize, p: usize) -> Self {
         let (n, p) = (n as f64, p as f64);
-        Self { product: 2.0 * n * p, kernel: n * n * p, gram: n * p * p }
+        Self {
+            product: 2.0 * n * p,
+            kernel: n * n * p,
+            gram: n * p * p,
+            kernel_products: 0,
+            gram_products: 0,
+            diagonal_products: 0,
+            matrix_products: 0,
+        }
     }
 
-    /// Of an N x P matrix known by its products: K takes N of them each way, C takes P.
+    /// Of an N x P matrix known by its products: K takes N of them each way, C takes P, its diagonal N with Jᵀ, J
+    /// itself P.
     pub fn products(n: usize, p: usize, product: f64) -> Self {
-        Self { product, kernel: 2.0 * n as f64 * product, gram: 2.0 * p as f64 * product }
+        let (rows, columns) = (n as u64, p as u64);
+        Self {
+            product,
+            kernel: 2.0 * n as f64 * product,
+            gram: 2.0 * p as f64 * product,
+            kernel_products: rows,
+            gram_products: columns,
+            diagonal_products: rows,
+            matrix_products: columns,
+        }
     }
 }
 

@@ -43,7 +43,11 @@ const FIRST_SHIFT: f64 = 1e-3;
 /// # Ok::<(), pullback::Error>(())
 /// ```
 #[derive(Debug, Clone)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(bound = "T: Scalar"))]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(bound = "T: Scalar", into = "Parts<T>", try_from = "Parts<T>")
+)]
 pub struct IncompleteCholesky<T> {
     /// L on the pattern.
     factor: SparseLower<T>,
@@ -52,6 +56,33 @@ pub struct IncompleteCholesky<T> {
     lambda: Damping<T>,
     shift: f64,
     attempts: usize,
+}
+
+/// L, D^-1/2, λ, α, attempts.
+#[cfg(feature = "serde")]
+type Parts<T> = (SparseLower<T>, Vec<T>, Damping<T>, f64, usize);
+
+#[cfg(feature = "serde")]
+impl<T: Scalar> From<IncompleteCholesky<T>> for Parts<T> {
+    fn from(m: IncompleteCholesky<T>) -> Self {
+        (m.factor, m.scale, m.lambda, m.shift, m.attempts)
+    }
+}
+
+#[cfg(feature = "serde")]
+impl<T: Scalar> TryFrom<Parts<T>> for IncompleteCholesky<T> {
+    type Error = Error;
+
+    /// Where the parts can be those of a factorization.
+    fn try_from((factor, scale, lambda, shift, attempts): Parts<T>) -> Result<Self> {
+        crate::error::check_len("IncompleteCholesky: scale", factor.shape().0, scale.len())?;
+        let positive = |x: T| x.is_finite() && x > T::ZERO;
+        let pivots = (0..scale.len()).all(|j| positive(factor.column(j).1[0]));
+        if !(pivots && scale.iter().all(|&s| positive(s)) && shift.is_finite()) {
+            return Err(Error::invalid("IncompleteCholesky", "pivots and scales must be finite and positive"));
+        }
+        Ok(Self { factor, scale, lambda, shift, attempts })
+    }
 }
 
 impl<T: Scalar> IncompleteCholesky<T> {

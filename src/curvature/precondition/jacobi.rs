@@ -31,7 +31,11 @@ use crate::scalar::Scalar;
 /// # Ok::<(), pullback::Error>(())
 /// ```
 #[derive(Debug, Clone)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(bound = "T: Scalar"))]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(bound = "T: Scalar", into = "(Vec<T>, Damping<T>)", try_from = "(Vec<T>, Damping<T>)")
+)]
 pub struct Jacobi<T> {
     diagonal: Vec<T>,
     lambda: Damping<T>,
@@ -89,6 +93,23 @@ impl<T: Scalar> Jacobi<T> {
     /// How many entries were negative and count as 0.
     pub fn floored(&self) -> usize {
         self.diagonal.iter().filter(|&&d| d < T::ZERO).count()
+    }
+}
+
+#[cfg(feature = "serde")]
+impl<T> From<Jacobi<T>> for (Vec<T>, Damping<T>) {
+    fn from(jacobi: Jacobi<T>) -> Self {
+        (jacobi.diagonal, jacobi.lambda)
+    }
+}
+
+#[cfg(feature = "serde")]
+impl<T: Scalar> TryFrom<(Vec<T>, Damping<T>)> for Jacobi<T> {
+    type Error = crate::error::Error;
+
+    /// As [`Jacobi::from_diagonal`].
+    fn try_from((diagonal, lambda): (Vec<T>, Damping<T>)) -> Result<Self> {
+        Self::from_diagonal(diagonal, lambda)
     }
 }
 

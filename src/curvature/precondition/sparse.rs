@@ -23,7 +23,11 @@ use crate::scalar::Scalar;
 /// # Ok::<(), pullback::Error>(())
 /// ```
 #[derive(Debug, Clone, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(bound = "T: Scalar"))]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(bound = "T: Scalar", into = "Vec<(usize, usize, T)>", try_from = "Vec<(usize, usize, T)>")
+)]
 pub struct SparseLower<T> {
     pub(super) starts: Vec<usize>,
     pub(super) rows: Vec<usize>,
@@ -91,6 +95,32 @@ impl<T: Scalar> SparseLower<T> {
 
     fn order(&self) -> usize {
         self.starts.len() - 1
+    }
+}
+
+#[cfg(feature = "serde")]
+impl<T: Scalar> From<SparseLower<T>> for Vec<(usize, usize, T)> {
+    /// The stored entries (i, j, c_ij), column by column.
+    fn from(c: SparseLower<T>) -> Self {
+        let column = |j: usize| {
+            let (rows, values) = c.column(j);
+            rows.iter().zip(values).map(move |(&i, &value)| (i, j, value)).collect::<Vec<_>>()
+        };
+        (0..c.order()).flat_map(column).collect()
+    }
+}
+
+#[cfg(feature = "serde")]
+impl<T: Scalar> TryFrom<Vec<(usize, usize, T)>> for SparseLower<T> {
+    type Error = Error;
+
+    /// The last entry is the last diagonal one, which says what the order is.
+    fn try_from(entries: Vec<(usize, usize, T)>) -> Result<Self> {
+        let n = entries.last().map_or(0, |&(i, _, _)| i.saturating_add(1));
+        if n > entries.len() {
+            return Err(Error::invalid("entries", format!("{} entries cannot hold {n} diagonal ones", entries.len())));
+        }
+        Self::from_entries(n, entries)
     }
 }
 

@@ -7,7 +7,7 @@
 
 use super::{OutputProximity, ProximalOptions};
 use crate::backend::Ctx;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::optim::{Passes, take_gradient};
 use crate::scalar::Scalar;
 
@@ -51,7 +51,13 @@ impl<'a, T: Scalar, O: OutputProximity<T> + ?Sized> Problem<'a, T, O> {
         if weight > T::ZERO && elsewhere.is_none() {
             crate::error::check_len("theta", objective.layout().len(), start.len())?;
             gradient.resize(start.len(), T::ZERO);
-            let (value, joint) = objective.loss_grad_joint(ctx, start, batch, distance, weight, gradient)?;
+            let taken = objective.loss_grad_joint(ctx, start, batch, distance, weight, gradient);
+            if let Err(Error::NotFinite { .. }) = &taken {
+                // outputs that are not finite anchor nothing: the loss says where that begins
+                let loss = objective.loss(ctx, start, batch)?;
+                crate::optim::finite_loss(ctx, objective, start, batch, loss)?;
+            }
+            let (value, joint) = taken?;
             crate::optim::finite_loss(ctx, objective, start, batch, value)?;
             crate::optim::finite_gradient(objective.layout(), gradient)?;
             loss = value;
