@@ -26,6 +26,8 @@ mod explain;
 mod first_order;
 #[path = "../hessian_free.rs"]
 mod hessian_free;
+#[path = "../hessian_free_laws.rs"]
+mod hessian_free_laws;
 #[path = "../hessian_free_preconditioners.rs"]
 mod hessian_free_preconditioners;
 #[path = "../invariance.rs"]

@@ -61,3 +61,22 @@ impl<T: Scalar, O: Objective<T> + ?Sized> InnerPreconditioner<T, O> for NoPrecon
         None
     }
 }
+
+/// One that is chosen at run time.
+impl<T: Scalar, O: Objective<T> + ?Sized, P: InnerPreconditioner<T, O> + ?Sized> InnerPreconditioner<T, O> for Box<P> {
+    fn prepare(
+        &mut self,
+        ctx: &Ctx<T>,
+        objective: &O,
+        theta: &[T],
+        part: &O::Batch,
+        damping: Damping<T>,
+        passes: &mut Passes,
+    ) -> Result<()> {
+        (**self).prepare(ctx, objective, theta, part, damping, passes)
+    }
+
+    fn get(&self) -> Option<&dyn Preconditioner<T>> {
+        (**self).get()
+    }
+}
