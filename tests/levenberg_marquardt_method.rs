@@ -168,6 +168,18 @@ fn the_metric_keeps_the_largest_curvature_seen() {
     method().step(&ctx, &f, &mut x, &()).unwrap();
     let want = 2.0 - g / (2.0 * c);
     assert!((x[0] - want).abs() <= tolerance::<f64>(4, 1e2), "{} for {want}", x[0]);
+    // but no more than 1/ε of the present curvature; where there is none now, what it was
+    let mut x = vec![20.0];
+    seen.step(&ctx, &f, &mut x, &()).unwrap();
+    let c = 1.0 / f64::cosh(20.0).powi(2);
+    let bounded = c / f64::EPSILON;
+    assert!(bounded < 0.5 * largest);
+    let want = 20.0 - f64::tanh(20.0) / (c + bounded);
+    assert!((x[0] - want).abs() <= tolerance::<f64>(4, 1.0) * 20.0, "{} for {want}", x[0]);
+    let mut x = vec![400.0];
+    seen.step(&ctx, &f, &mut x, &()).unwrap();
+    let want = 400.0 - 1.0 / bounded;
+    assert!((x[0] - want).abs() <= tolerance::<f64>(4, 1.0) * 400.0, "{} for {want}", x[0]);
 }
 
 #[test]

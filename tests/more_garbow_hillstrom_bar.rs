@@ -1,6 +1,9 @@
 //! Floors for how many problems of Moré, Garbow and Hillstrom an optimizer solves, within 5000 passes each.
 
-use pullback::optim::{Batches, Bfgs, BfgsOptions, Marquardt, MarquardtOptions, Objective, Optimizer};
+use pullback::optim::{
+    Batches, Bfgs, BfgsOptions, LevenbergMarquardtMethod, Objective, Optimizer, RegionSolver, TrustRegionNewton,
+    TrustRegionOptions,
+};
 use pullback::testing::problems::{Limits, MoreGarbowHillstrom, SumOfSquares, minimize};
 use pullback::{Ctx, Result};
 
@@ -17,9 +20,20 @@ fn unsolved<P: Optimizer<f64, SumOfSquares>>(make: impl Fn() -> Result<P>) -> Ve
 }
 
 #[test]
-fn marquardt_solves_nearly_all() {
-    let missed = unsolved(|| Marquardt::new(MarquardtOptions::default()));
-    assert!(missed.len() <= 1, "{missed:?}");
+fn levenberg_marquardt_solves_nearly_all() {
+    let missed = unsolved(|| LevenbergMarquardtMethod::by_qr(1e-3));
+    assert!(missed.len() <= 1, "by QR: {missed:?}");
+    let missed = unsolved(|| LevenbergMarquardtMethod::marquardt(1e-3));
+    assert!(missed.len() <= 1, "by the kernel: {missed:?}");
+}
+
+#[test]
+fn trust_regions_solve_nearly_all() {
+    for solver in [RegionSolver::Steihaug, RegionSolver::Gltr] {
+        let missed =
+            unsolved(|| TrustRegionNewton::new(TrustRegionOptions { solver, ..TrustRegionOptions::default() }));
+        assert!(missed.len() <= 2, "{solver:?}: {missed:?}");
+    }
 }
 
 #[test]

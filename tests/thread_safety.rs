@@ -127,7 +127,7 @@ mod list {
         ModelDamping, LevenbergMarquardt, IterateAverage<T>, StepReport<T>, Passes, ParamBlock, ParamLayout, FisherKind,
         LayerShape, KfacCosts, DampingCosts, KfacBlocks, TridiagonalOptions<T>, TridiagonalPreconditioner<T>,
         LayerStructure, FactorLimit, FactorCost, Spring<T>, SpringOptions<T>, Linearization<T, DenseJacobian<T>>,
-        Marquardt<T>, MarquardtOptions, PolynomialAverage<T>, CurvatureClip, GrowingBatch, Schedule, Decline, Explanation<'static, T>, Run<'static>, InnerStop, InnerReport, PhaseSeconds,
+        PolynomialAverage<T>, CurvatureClip, GrowingBatch, Schedule, Decline, Explanation<'static, T>, Run<'static>, InnerStop, InnerReport, PhaseSeconds,
         Trpo, TrpoOptions, Acktr<T, Vec<T>>, AcktrOptions, Divergence, Ppo<Adam<T>>, PpoOptions, AdvantageEstimator,
         CurvatureMatrix, Line<'static, T, LeastSquares<T>>, SearchStart, SearchStop, SearchReport, FixedStep, Armijo,
     );
@@ -139,7 +139,7 @@ mod list {
     );
     send_and_sync!(
         SECOND_ORDER: DampedNewton<T, DenseModel<T>>, DampingRule, Nielsen, DampingMetric, Indefinite, ModelStep<T>,
-        DenseModel<T>, KernelModel<T>, CgModel<T>, KroneckerModel<T>, DiagonalSource, Newton<T>, GaussNewton<T>,
+        DenseModel<T>, KernelModel<T>, QrModel<T>, CgModel<T>, KroneckerModel<T>, DiagonalSource, Newton<T>, GaussNewton<T>,
         NaturalGradient<T>, LevenbergMarquardtMethod<T>, TrustRegionNewton, TrustRegionOptions, RegionSolver, Forcing,
     );
     send_and_sync!(

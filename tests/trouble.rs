@@ -137,7 +137,6 @@ const MAY_CHANGE: [(&[&str], &[&str]); 8] = [
     (&["conjugate gradient", "bfgs", "lbfgs"], &["direction"]),
     (&["levenberg-marquardt"], &["assembly.rule", "assembly.source.scaling"]),
     (&["trust region"], &["radius"]),
-    (&["marquardt"], &["lambda", "factor", "scales"]),
 ];
 
 /// Those that take a step without a look at the loss after it.

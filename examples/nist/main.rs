@@ -41,7 +41,7 @@ struct Args {
     /// Only this start of NIST's two
     #[arg(long, value_parser = clap::value_parser!(u8).range(1..=2))]
     start: Option<u8>,
-    /// The optimizer [default: marquardt for nist, all for mgh]
+    /// The optimizer [default: levenberg-marquardt-qr for nist, all for mgh]
     #[arg(long)]
     optimizer: Option<String>,
     /// Also write the results here

@@ -3,9 +3,11 @@
 use std::fmt;
 
 use pullback::Result;
+use pullback::optim::line_search::Armijo;
 use pullback::optim::{
-    Adam, Batches, Bfgs, BfgsOptions, CgFormula, GradientDescent, HessianFree, HessianFreeOptions, Lbfgs, LbfgsOptions,
-    Marquardt, MarquardtOptions, NoPreconditioner, NonlinearCg, NonlinearCgOptions, Optimizer, Spring, SpringOptions,
+    Adam, Batches, Bfgs, BfgsOptions, CgFormula, GaussNewton, GradientDescent, HessianFree, HessianFreeOptions,
+    Indefinite, Lbfgs, LbfgsOptions, LevenbergMarquardtMethod, Newton, NoPreconditioner, NonlinearCg,
+    NonlinearCgOptions, Optimizer, RegionSolver, Spring, SpringOptions, TrustRegionNewton, TrustRegionOptions,
 };
 use pullback::testing::problems::SumOfSquares;
 
@@ -17,7 +19,7 @@ pub struct Entry {
     pub make: fn() -> Result<Racer>,
 }
 
-static ALL: [Entry; 11] = [
+static ALL: [Entry; 16] = [
     Entry { name: "adam", make: || Ok(Box::new(Adam::new(0.1)?)) },
     Entry { name: "gradient-descent", make: || Ok(Box::new(GradientDescent::new().with_batches(Batches::Fixed))) },
     Entry { name: "cg-fletcher-reeves", make: || conjugate(CgFormula::FletcherReeves) },
@@ -31,7 +33,12 @@ static ALL: [Entry; 11] = [
         name: "hessian-free",
         make: || Ok(Box::new(HessianFree::new(HessianFreeOptions::default(), NoPreconditioner)?)),
     },
-    Entry { name: "marquardt", make: || Ok(Box::new(Marquardt::new(MarquardtOptions::default())?)) },
+    Entry { name: "newton", make: || Ok(Box::new(newton()?.with_search(Armijo::default()))) },
+    Entry { name: "gauss-newton", make: || Ok(Box::new(GaussNewton::new(0.0)?.with_search(Armijo::default()))) },
+    Entry { name: "trust-region", make: || region(RegionSolver::Steihaug) },
+    Entry { name: "trust-region-gltr", make: || region(RegionSolver::Gltr) },
+    Entry { name: "levenberg-marquardt", make: || Ok(Box::new(LevenbergMarquardtMethod::marquardt(1e-3)?)) },
+    Entry { name: "levenberg-marquardt-qr", make: || Ok(Box::new(LevenbergMarquardtMethod::by_qr(1e-3)?)) },
 ];
 
 fn conjugate(formula: CgFormula) -> Result<Racer> {
@@ -39,7 +46,16 @@ fn conjugate(formula: CgFormula) -> Result<Racer> {
     Ok(Box::new(NonlinearCg::new(options)?.with_batches(Batches::Fixed)))
 }
 
-/// A damped Gauss-Newton step without momentum.
+/// By |H| where H is indefinite, so that every direction descends.
+fn newton() -> Result<Newton<f64>> {
+    Newton::with_indefinite(0.0, Indefinite::Absolute)
+}
+
+fn region(solver: RegionSolver) -> Result<Racer> {
+    Ok(Box::new(TrustRegionNewton::new(TrustRegionOptions { solver, ..TrustRegionOptions::default() })?))
+}
+
+/// A damped Gauss-Newton step without momentum: on squares, natural gradient descent.
 fn spring() -> SpringOptions<f64> {
     SpringOptions { learning_rate: 0.5, momentum: 0.0, max_squared_norm: None, ..SpringOptions::default() }
 }

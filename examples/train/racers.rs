@@ -9,10 +9,9 @@ use pullback::optim::{
     Adam, Batches, Bfgs, BfgsOptions, CgFormula, CgModel, CurvatureMatrix, CurvatureObjective, DenseModel, GaussNewton,
     GradientDescent, HessianFree, HessianFreeOptions, Indefinite, InnerMinimizer, KernelModel, Kfac, KfacBlocks,
     KfacOptions, KroneckerInner, KroneckerInnerOptions, LayerStructure, Lbfgs, LbfgsOptions, LevenbergMarquardt,
-    LevenbergMarquardtMethod, Marquardt, MarquardtOptions, MartensDiagonal, ModelDamping, MomentumKind,
-    NaturalGradient, Newton, NoPreconditioner, NonlinearCg, NonlinearCgOptions, Objective, Optimizer,
-    PreconditionedGradient, Proximal, ProximalOptions, Sgd, Spring, SpringOptions, StepReport, StepRule,
-    TrustRegionNewton, TrustRegionOptions,
+    LevenbergMarquardtMethod, MartensDiagonal, ModelDamping, MomentumKind, NaturalGradient, Newton, NoPreconditioner,
+    NonlinearCg, NonlinearCgOptions, Objective, Optimizer, PreconditionedGradient, Proximal, ProximalOptions, QrModel,
+    Sgd, Spring, SpringOptions, StepReport, StepRule, TrustRegionNewton, TrustRegionOptions,
 };
 use pullback::{Ctx, Damping, Error, Scalar};
 use serde::{Deserialize, Serialize};
@@ -60,7 +59,7 @@ racers! {
     GaussNewtonCg(GaussNewton<T, CgModel<T>, Armijo>)
     LevenbergMarquardtKernel(LevenbergMarquardtMethod<T, KernelModel<T>>)
     LevenbergMarquardtCg(LevenbergMarquardtMethod<T, CgModel<T>>)
-    Marquardt(Marquardt<T>)
+    Marquardt(LevenbergMarquardtMethod<T, QrModel<T>>)
     TrustRegion(TrustRegionNewton)
     Hf(Box<HessianFree<T, NoPreconditioner>>)
     HfMartens(Box<HessianFree<T, MartensDiagonal<T>>>)
@@ -90,6 +89,8 @@ const DENSE: usize = 1000;
 const BFGS: usize = 4000;
 /// Most iterations of conjugate gradient in a step of the Newton family and of Hessian-free.
 const ITERATIONS: usize = 50;
+/// λ from which Levenberg-Marquardt in Marquardt's metric starts, a pure number.
+const MARQUARDT_DAMPING: f64 = 1e-3;
 /// Products with random signs for the fixed diagonal.
 const PROBES: usize = 100;
 /// Entries of G below this share of the geometric mean of their diagonal entries are left out of its incomplete factor.
@@ -181,7 +182,7 @@ pub fn racer<T: Scalar>(
                 false => Racer::LevenbergMarquardtCg(method.with_source(products(CurvatureMatrix::GaussNewton)?)),
             }
         }
-        Kind::Marquardt => Racer::Marquardt(Marquardt::new(MarquardtOptions::default())?),
+        Kind::Marquardt => Racer::Marquardt(LevenbergMarquardtMethod::by_qr(MARQUARDT_DAMPING)?),
         Kind::TrustRegion => {
             let options = TrustRegionOptions { max_iterations: ITERATIONS, ..TrustRegionOptions::default() };
             Racer::TrustRegion(TrustRegionNewton::new(options)?)

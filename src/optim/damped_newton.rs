@@ -51,7 +51,7 @@ use crate::scalar::Scalar;
 /// assert!((report.rho.unwrap() - 1.0).abs() < 1e-6); // h is its own model
 /// # Ok::<(), pullback::Error>(())
 /// ```
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct DampedNewton<T, S, L = FixedStep> {
     source: S,
@@ -59,6 +59,7 @@ pub struct DampedNewton<T, S, L = FixedStep> {
     rule: DampingRule,
     search: L,
     trials: usize,
+    longest: Option<f64>,
     #[cfg_attr(feature = "serde", serde(skip))]
     scalar: PhantomData<fn() -> T>,
 }
@@ -70,17 +71,19 @@ impl<T: Scalar, S, L> DampedNewton<T, S, L> {
     /// [`Error::InvalidParameter`] as [`DampingRule::check`].
     pub fn new(source: S, rule: DampingRule, search: L) -> Result<Self> {
         rule.check()?;
-        Ok(Self { source, rule, search, trials: 16, scalar: PhantomData })
+        Ok(Self { source, rule, search, trials: 16, longest: None, scalar: PhantomData })
     }
 
     /// With another search along the step.
     pub fn with_search<M>(self, search: M) -> DampedNewton<T, S, M> {
-        DampedNewton { source: self.source, rule: self.rule, search, trials: self.trials, scalar: PhantomData }
+        let Self { source, rule, trials, longest, .. } = self;
+        DampedNewton { source, rule, search, trials, longest, scalar: PhantomData }
     }
 
     /// With another source of models.
     pub fn with_source<R>(self, source: R) -> DampedNewton<T, R, L> {
-        DampedNewton { source, rule: self.rule, search: self.search, trials: self.trials, scalar: PhantomData }
+        let Self { rule, search, trials, longest, .. } = self;
+        DampedNewton { source, rule, search, trials, longest, scalar: PhantomData }
     }
 
     /// With another rule for λ.
@@ -101,6 +104,20 @@ impl<T: Scalar, S, L> DampedNewton<T, S, L> {
             return Err(Error::invalid("trials", "at least one value of λ is needed"));
         }
         Ok(Self { trials, ..self })
+    }
+
+    /// With a limit on the length of a step: one with ‖δ‖ above this multiple of ‖θ‖, both in the metric D, counts as
+    /// ρ = NaN without a look at h, unless θ = 0. From far away the first steps of a small λ may leap to where h is flat.
+    ///
+    /// # Errors
+    /// [`Error::InvalidParameter`] unless it is positive.
+    pub fn with_longest(self, longest: Option<f64>) -> Result<Self> {
+        match longest {
+            Some(longest) if !(longest > 0.0 && longest.is_finite()) => {
+                Err(Error::invalid("longest", format!("{longest} must be finite and positive")))
+            }
+            _ => Ok(Self { longest, ..self }),
+        }
     }
 
     /// The source of models.
@@ -143,6 +160,7 @@ where
             theta,
             search: &self.search,
             rule: self.rule,
+            longest: self.longest,
             delta: vec![T::ZERO; theta.len()],
             passes: Passes::default(),
             too_short: false,
@@ -176,6 +194,7 @@ struct Trial<'a, T: Scalar, O: Objective<T> + ?Sized, L> {
     theta: &'a [T],
     search: &'a L,
     rule: DampingRule,
+    longest: Option<f64>,
     delta: Vec<T>,
     passes: Passes,
     /// δ is below what changes θ: a larger λ is no help.
@@ -201,6 +220,13 @@ impl<T: Scalar, O: Objective<T> + ?Sized, L: LineSearch> Trial<'_, T, O, L> {
         }
     }
 
+    /// Whether ‖δ‖ exceeds its share of ‖θ‖.
+    fn is_too_long(&self, model: &dyn LocalModel<T>) -> bool {
+        let Some(longest) = self.longest else { return false };
+        let (step, whole) = (model.metric_form(&self.delta), model.metric_form(self.theta));
+        whole > 0.0 && !(step <= longest * longest * whole)
+    }
+
     /// The new θ, unless h does not fall; λ follows.
     fn run(&mut self, model: &mut dyn LocalModel<T>, watch: &mut Stopwatch) -> Result<Option<Vec<T>>> {
         let direction = self.direction(model)?;
@@ -212,6 +238,10 @@ impl<T: Scalar, O: Objective<T> + ?Sized, L: LineSearch> Trial<'_, T, O, L> {
         self.report.lambda = Some(lambda);
         self.too_short = self.rule.adapts() && self.theta.iter().zip(&self.delta).all(|(&w, &d)| w + d == w);
         if self.too_short {
+            return Ok(None);
+        }
+        if self.is_too_long(model) {
+            self.rule.update(f64::NAN);
             return Ok(None);
         }
         let loss = model.loss().f64();

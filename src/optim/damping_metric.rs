@@ -2,13 +2,16 @@
 //!
 //! ```text
 //! identity   D = I
-//! diagonal   D_i = max over the steps so far of |C_ii|, and 1 where that is zero
+//! diagonal   D_i = max over the steps so far of |C_ii|, at most |C_ii|/ε of now, and 1 where there was nothing yet
 //! ```
 //! In Marquardt's metric the step does not depend on the units of the parameters: θ_i → s_i θ_i scales C_ii and D_ii by
 //! s_i⁻², so every λ is a pure number. The running maximum (Moré 1978) keeps a parameter whose curvature fades from being
 //! set free.
 //!
-//! Laws        tests/levenberg_marquardt_method.rs (rescaled parameters, the running maximum).
+//! Deviations  Moré never forgets. Where the curvature of a parameter falls by many orders of magnitude, as that of a
+//!             factor before an exponential that is far too large at the start (NIST's MGH10, start 1), a maximum without a
+//!             bound pins the parameter for good; beyond 1/ε it says nothing of the model that λ is to bound.
+//! Laws        tests/levenberg_marquardt_method.rs (rescaled parameters, the running maximum and its bound).
 //! Reference   D. Marquardt, J. SIAM 11 (1963) 431-441, doi 10.1137/0111030; J. Moré, The Levenberg-Marquardt algorithm:
 //!             implementation and theory, LNM 630 (1978) 105-116, doi 10.1007/BFb0067700.
 
@@ -23,7 +26,7 @@ pub enum DampingMetric {
     /// I: Levenberg's.
     #[default]
     Identity,
-    /// The running maximum of |C_ii|: Marquardt's.
+    /// The running maximum of |C_ii|, at most 1/ε of the present: Marquardt's.
     Diagonal,
 }
 
@@ -32,7 +35,7 @@ pub enum DampingMetric {
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub(super) struct Scaling<T> {
     metric: DampingMetric,
-    /// max |C_ii| so far; empty before the first step, and for the identity.
+    /// The maximum of |C_ii| so far, as far as it is kept; empty before the first step, and for the identity.
     largest: Vec<T>,
 }
 
@@ -47,6 +50,16 @@ impl<T: Scalar> Scaling<T> {
 
     /// D after the diagonal of this step's C is seen; `None` for the identity, whose diagonal is not asked for.
     pub(super) fn update(&mut self, dim: usize, diagonal: impl FnOnce() -> Result<Vec<T>>) -> Result<Option<Vec<T>>> {
+        self.update_within(T::ONE / T::EPS, dim, diagonal)
+    }
+
+    /// The same for another multiple of what is seen now, where other than |C_ii| is kept.
+    pub(super) fn update_within(
+        &mut self,
+        multiple: T,
+        dim: usize,
+        diagonal: impl FnOnce() -> Result<Vec<T>>,
+    ) -> Result<Option<Vec<T>>> {
         if self.metric == DampingMetric::Identity {
             return Ok(None);
         }
@@ -56,7 +69,11 @@ impl<T: Scalar> Scaling<T> {
         let diagonal = diagonal()?;
         check::finite_slice("DampingMetric: diagonal", &diagonal)?;
         self.largest.resize(dim, T::ZERO);
-        self.largest.iter_mut().zip(&diagonal).for_each(|(max, &d)| *max = max.max(d.abs()));
+        for (max, d) in self.largest.iter_mut().zip(&diagonal) {
+            // with no curvature at all now, what is known is the memory
+            let now = d.abs();
+            *max = if now > T::ZERO { max.max(now).min(multiple * now) } else { *max };
+        }
         let entry = |&max: &T| if max > T::ZERO { max } else { T::ONE };
         Ok(Some(self.largest.iter().map(entry).collect()))
     }

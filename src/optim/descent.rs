@@ -119,6 +119,11 @@ impl<T: Scalar, D, S> Descent<T, D, S> {
         &self.search
     }
 
+    /// ∇h at θ, where the last step left it known: with [`Batches::Fixed`], at the θ that the step came to.
+    pub fn gradient_at(&self, theta: &[T]) -> Option<&[T]> {
+        (!theta.is_empty() && self.known_at == theta).then_some(&self.gradient[..])
+    }
+
     /// Another line search for the next steps, for a schedule.
     pub fn set_search(&mut self, search: S) {
         self.search = search;
@@ -135,7 +140,7 @@ impl<T: Scalar, D, S: LineSearch> Descent<T, D, S> {
         batch: &O::Batch,
     ) -> Result<Passes> {
         check_len("theta", objective.layout().len(), theta.len())?;
-        if !theta.is_empty() && self.known_at == theta {
+        if self.gradient_at(theta).is_some() {
             return Ok(Passes::default());
         }
         // beside the old gradient, which an error leaves where it is

@@ -11,6 +11,7 @@
 //! |---|---|---|---|
 //! | [`DenseModel`](super::DenseModel) | H or G, formed by P products | Cholesky, LU or eigendecomposition, P x P | [`CurvatureObjective`](super::CurvatureObjective) |
 //! | [`KernelModel`](super::KernelModel) | G = JᵀJ + ηI | N x N, P x P, CG or LSMR, by cost | [`ResidualObjective`](super::ResidualObjective) |
+//! | [`QrModel`](super::QrModel) | G = JᵀJ + ηI, never formed | QR of J, then P x P for each λ | [`ResidualObjective`](super::ResidualObjective) |
 //! | [`CgModel`](super::CgModel) | H or G, never formed | preconditioned conjugate gradient | [`CurvatureObjective`](super::CurvatureObjective) |
 //! | [`KroneckerModel`](super::KroneckerModel) | A ⊗ S + ηI in each layer | eigenbases, or Cholesky factors | [`LayeredObjective`](super::LayeredObjective) |
 

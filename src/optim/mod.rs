@@ -8,11 +8,10 @@
 //! | [`Newton`] | H⁻¹∇h, (H + λI)⁻¹∇h, or by the absolute values of H's eigenvalues | none |
 //! | [`GaussNewton`] | (G + λD)⁻¹∇h, dense, by the kernel, by CG or by Kronecker blocks | none, or D |
 //! | [`NaturalGradient`] | α (F + λI)⁻¹∇h with the exact Fisher matrix | none |
-//! | [`LevenbergMarquardtMethod`] | damped Gauss-Newton, λ from the reduction ratio | λ, D |
+//! | [`LevenbergMarquardtMethod`] | damped Gauss-Newton, by the kernel or by QR of J, λ from the reduction ratio | λ, D |
 //! | [`TrustRegionNewton`] | truncated Newton within a radius, negative curvature used | radius |
 //! | [`Proximal`] | the proximal objective minimized, in weights and in outputs | none |
 //! | [`ProximalModel`] | the same with its parts to first or second order | none |
-//! | [`Marquardt`] | Levenberg-Marquardt by QR of the Jacobian, in Marquardt's metric | one n-vector |
 //! | [`GradientDescent`] | gradient, with a fixed or a searched step | none |
 //! | [`PreconditionedGradient`] | gradient times a fixed P = R Rᵀ | P |
 //! | [`NonlinearCg`] | conjugate gradients by four formulas | two n-vectors |
@@ -63,7 +62,6 @@ mod levenberg_marquardt_method;
 mod line;
 pub mod line_search;
 mod local_model;
-mod marquardt;
 mod natural_gradient;
 mod newton;
 mod nonlinear_cg;
@@ -73,6 +71,7 @@ mod ppo;
 mod preconditioned_gradient;
 mod preconditioner;
 mod proximal;
+mod qr_model;
 mod quadratic_model;
 mod quasi_newton;
 mod report;
@@ -121,7 +120,6 @@ pub use levenberg_marquardt::{LevenbergMarquardt, ModelDamping};
 pub use levenberg_marquardt_method::LevenbergMarquardtMethod;
 pub use line::{Line, LineFunction};
 pub use local_model::{LocalModel, ModelSource, ModelStep};
-pub use marquardt::{Marquardt, MarquardtOptions};
 pub use natural_gradient::NaturalGradient;
 pub use newton::Newton;
 pub use nonlinear_cg::{CgFormula, ConjugateDirection, NonlinearCg, NonlinearCgOptions};
@@ -134,6 +132,7 @@ pub use proximal::{
     InnerMinimizer, LossOrder, OutputDistance, OutputProximity, Proximal, ProximalModel, ProximalModelOptions,
     ProximalOptions,
 };
+pub use qr_model::QrModel;
 pub use quadratic_model::{QuadraticModel, SubspaceStep};
 pub use quasi_newton::{CurvatureRule, InitialMatrix};
 pub use report::{InnerReport, InnerStop, Passes, PhaseSeconds, StepReport};

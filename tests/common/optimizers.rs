@@ -12,11 +12,11 @@ use pullback::optim::{
     DampedNewton, DampingMetric, DampingRule, DenseModel, DiagonalSource, Divergence, FisherKind, GammaRule,
     GaussNewton, GradientDescent, HessianFree, HessianFreeOptions, Indefinite, InnerMinimizer, KernelModel, Kfac,
     KfacBlocks, KfacOptions, KroneckerInner, KroneckerInnerOptions, KroneckerModel, LayerStructure, LayeredObjective,
-    Lbfgs, LbfgsOptions, LevenbergMarquardt, LevenbergMarquardtMethod, LossOrder, Marquardt, MarquardtOptions,
-    MartensDiagonal, ModelDamping, MomentumKind, NaturalGradient, Newton, NoPreconditioner, NonlinearCg,
-    NonlinearCgOptions, Objective, Optimizer, OutputDistance, OutputProximity, PreconditionedGradient, Proximal,
-    ProximalModel, ProximalModelOptions, ProximalOptions, RegionSolver, Rejection, ResidualObjective, Sgd, Spring,
-    SpringOptions, StepRule, SubsetObjective, TrustRegionNewton, TrustRegionOptions,
+    Lbfgs, LbfgsOptions, LevenbergMarquardt, LevenbergMarquardtMethod, LossOrder, MartensDiagonal, ModelDamping,
+    MomentumKind, NaturalGradient, Newton, NoPreconditioner, NonlinearCg, NonlinearCgOptions, Objective, Optimizer,
+    OutputDistance, OutputProximity, PreconditionedGradient, Proximal, ProximalModel, ProximalModelOptions,
+    ProximalOptions, QrModel, RegionSolver, Rejection, ResidualObjective, Sgd, Spring, SpringOptions, StepRule,
+    SubsetObjective, TrustRegionNewton, TrustRegionOptions,
 };
 use pullback::stats::{Decay, DiagonalRule};
 use pullback::{Damping, Scalar};
@@ -281,5 +281,5 @@ fn by_jacobian<T: Scalar, O: Network<T> + 'static>(list: &mut List<T, O>) {
         let rule = LevenbergMarquardt::new(0.1, 0.7, 1e-6, 1e6)?;
         LevenbergMarquardtMethod::<T>::levenberg(rule, ModelDamping::Excluded)
     });
-    list.add("marquardt", || Marquardt::<T>::new(MarquardtOptions::default()));
+    list.add("levenberg-marquardt by qr", || LevenbergMarquardtMethod::<T, QrModel<T>>::by_qr(1e-3));
 }

@@ -50,8 +50,6 @@ mod layer_structure_kfac;
 mod levenberg_marquardt_method;
 #[path = "../line_search.rs"]
 mod line_search;
-#[path = "../marquardt.rs"]
-mod marquardt;
 #[path = "../more_garbow_hillstrom.rs"]
 mod more_garbow_hillstrom;
 #[path = "../more_garbow_hillstrom_bar.rs"]
@@ -92,6 +90,8 @@ mod problems;
 mod proximal;
 #[path = "../proximal_claims.rs"]
 mod proximal_claims;
+#[path = "../qr_model.rs"]
+mod qr_model;
 #[path = "../quadratic_model.rs"]
 mod quadratic_model;
 #[path = "../resumption.rs"]

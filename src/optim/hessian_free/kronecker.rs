@@ -124,7 +124,7 @@ impl<T: Scalar, W> KroneckerInner<T, W> {
         let Some(preconditioner) = &mut self.preconditioner else { return Ok(()) };
         let workspace = self.workspace.get_or_insert_with(|| objective.workspace());
         objective.forward(ctx, theta, part, workspace)?;
-        *passes += Passes::GRADIENT;
+        *passes += Passes { forward: 1, ..objective.capture_passes(self.options.fisher) };
         preconditioner.begin_update();
         let sample = target_stream(self.options.seed, self.samples);
         let sink = preconditioner.sink();

@@ -6,12 +6,10 @@
 //! | file | one thing |
 //! |---|---|
 //! | `distance` | ρ, and objectives that know it |
-//! | `problem` | Q as a function, with the passes that it needs |
+//! | `problem` | Q as an objective, with the passes that it needs |
 //! | `options`, `step` | [`Proximal`]: Q minimized by BFGS or by K gradient steps |
-//! | `bfgs` | the minimizer of a function that comes with its gradient |
 //! | `model` | [`ProximalModel`]: Q with its parts to first or second order, solved exactly |
 
-mod bfgs;
 mod distance;
 mod model;
 mod options;

@@ -1,14 +1,18 @@
-//! Q as a function of w, with the passes that it needs.
+//! Q as an objective in w, with the passes that it needs.
+//!
+//! At w₀ both proximities are flat: Q and ∇Q there are h and ∇h, taken once and kept.
 //!
 //! Cost        a gradient of Q takes 2 passes on B where loss and distance share their passes or there is no distance,
 //!             else 2 on B and 2 on B'; the anchor 1 on B', none where it is shared.
 //! Laws        tests/proximal.rs.
 //! Reference   chapter section 3, Eq 11 and the counts below it.
 
+use std::cell::Cell;
+
 use super::{OutputProximity, ProximalOptions};
 use crate::backend::Ctx;
 use crate::error::{Error, Result};
-use crate::optim::{Passes, take_gradient};
+use crate::optim::{Objective, ParamLayout, Passes, take_gradient};
 use crate::scalar::Scalar;
 
 /// How the distance is measured.
@@ -21,37 +25,34 @@ enum Function<A> {
 
 /// Q around w₀.
 pub(super) struct Problem<'a, T: Scalar, O: OutputProximity<T> + ?Sized> {
-    ctx: &'a Ctx<T>,
     objective: &'a O,
     batch: &'a O::Batch,
     start: &'a [T],
     options: &'a ProximalOptions<T>,
     function: Function<O::Anchor>,
-    part: Vec<T>,
-    /// h(w₀) = Q(w₀).
-    pub loss: T,
-    pub passes: Passes,
+    loss: T,
+    gradient: Vec<T>,
+    passes: Cell<Passes>,
 }
 
 impl<'a, T: Scalar, O: OutputProximity<T> + ?Sized> Problem<'a, T, O> {
-    /// Q with its gradient ∇h at w₀, where both proximities are flat: `elsewhere` is B', or `None` for B itself.
+    /// Takes h and ∇h at w₀: `elsewhere` is B', or `None` for B itself.
     pub fn new(
-        ctx: &'a Ctx<T>,
+        ctx: &Ctx<T>,
         objective: &'a O,
         batch: &'a O::Batch,
         elsewhere: Option<&'a O::Batch>,
         start: &'a [T],
         options: &'a ProximalOptions<T>,
-        gradient: &mut Vec<T>,
     ) -> Result<Self> {
         let mut passes = Passes::GRADIENT;
         let (weight, distance) = (options.function_space, options.distance);
-        let mut function = Function::None;
+        let (mut function, mut gradient) = (Function::None, Vec::new());
         let loss;
         if weight > T::ZERO && elsewhere.is_none() {
             crate::error::check_len("theta", objective.layout().len(), start.len())?;
             gradient.resize(start.len(), T::ZERO);
-            let taken = objective.loss_grad_joint(ctx, start, batch, distance, weight, gradient);
+            let taken = objective.loss_grad_joint(ctx, start, batch, distance, weight, &mut gradient);
             if let Err(Error::NotFinite { .. }) = &taken {
                 // outputs that are not finite anchor nothing: the loss says where that begins
                 let loss = objective.loss(ctx, start, batch)?;
@@ -59,34 +60,73 @@ impl<'a, T: Scalar, O: OutputProximity<T> + ?Sized> Problem<'a, T, O> {
             }
             let (value, joint) = taken?;
             crate::optim::finite_loss(ctx, objective, start, batch, value)?;
-            crate::optim::finite_gradient(objective.layout(), gradient)?;
+            crate::optim::finite_gradient(objective.layout(), &gradient)?;
             loss = value;
             if let Some(joint) = joint {
                 function = Function::Joint(joint);
             }
         } else {
-            loss = take_gradient(ctx, objective, start, batch, gradient)?;
+            loss = take_gradient(ctx, objective, start, batch, &mut gradient)?;
         }
         if weight > T::ZERO && matches!(function, Function::None) {
             function = Function::Apart(objective.anchor(ctx, start, elsewhere.unwrap_or(batch), distance)?);
             passes.forward += 1;
         }
-        Ok(Self { ctx, objective, batch, start, options, function, part: vec![T::ZERO; start.len()], loss, passes })
+        Ok(Self { objective, batch, start, options, function, loss, gradient, passes: Cell::new(passes) })
     }
 
-    /// Q(w) and its gradient.
-    pub fn evaluate(&mut self, w: &[T], gradient: &mut [T]) -> Result<f64> {
-        self.passes += Passes::GRADIENT;
-        let (ctx, objective) = (self.ctx, self.objective);
+    /// h(w₀) = Q(w₀).
+    pub fn loss_at_start(&self) -> T {
+        self.loss
+    }
+
+    /// ∇h(w₀) = ∇Q(w₀).
+    pub fn gradient_at_start(&self) -> &[T] {
+        &self.gradient
+    }
+
+    /// Passes so far.
+    pub fn passes(&self) -> Passes {
+        self.passes.get()
+    }
+
+    fn count(&self, more: Passes) {
+        let mut passes = self.passes.get();
+        passes += more;
+        self.passes.set(passes);
+    }
+}
+
+impl<T: Scalar, O: OutputProximity<T> + ?Sized> Objective<T> for Problem<'_, T, O> {
+    type Batch = ();
+
+    fn layout(&self) -> &ParamLayout {
+        self.objective.layout()
+    }
+
+    /// No search here asks for a value without its gradient.
+    fn loss(&self, ctx: &Ctx<T>, w: &[T], batch: &()) -> Result<T> {
+        self.loss_grad(ctx, w, batch, &mut vec![T::ZERO; w.len()])
+    }
+
+    fn loss_grad(&self, ctx: &Ctx<T>, w: &[T], _batch: &(), gradient: &mut [T]) -> Result<T> {
+        if w == self.start {
+            gradient.copy_from_slice(&self.gradient);
+            return Ok(self.loss);
+        }
+        let objective = self.objective;
+        self.count(Passes::GRADIENT);
         let mut value = match &self.function {
             Function::None => objective.loss_grad(ctx, w, self.batch, gradient)?.f64(),
             Function::Joint(anchor) => objective.distance_grad(ctx, w, anchor, gradient)?.f64(),
             Function::Apart(anchor) => {
-                self.passes += Passes::GRADIENT;
+                self.count(Passes::GRADIENT);
                 let loss = objective.loss_grad(ctx, w, self.batch, gradient)?;
-                let distance = objective.distance_grad(ctx, w, anchor, &mut self.part)?;
+                let mut part = ctx.scratch(w.len(), 1);
+                let part = part.as_mut().into_slice();
+                let distance = objective.distance_grad(ctx, w, anchor, part)?;
                 let weight = self.options.function_space;
-                gradient.iter_mut().zip(&self.part).for_each(|(g, &p)| *g += weight * p);
+                gradient.iter_mut().zip(&*part).for_each(|(g, &p)| *g += weight * p);
                 loss.f64() + weight.f64() * distance.f64()
             }
         };
@@ -95,6 +135,6 @@ impl<'a, T: Scalar, O: OutputProximity<T> + ?Sized> Problem<'a, T, O> {
             *g += weight * (w - start);
             value += 0.5 * weight.f64() * (w - start).f64().powi(2);
         }
-        Ok(value)
+        Ok(T::of(value))
     }
 }

@@ -13,7 +13,6 @@
 //! Laws        tests/proximal.rs, tests/proximal_claims.rs.
 //! Reference   chapter sections 2.4 and 3; J. Schulman et al., arXiv 1707.06347 (PPO, a close relative).
 
-use super::bfgs;
 use super::options::{InnerMinimizer, ProximalOptions};
 use super::problem::Problem;
 use super::{OutputProximity, ProximalModel};
@@ -21,7 +20,9 @@ use crate::backend::Ctx;
 use crate::backend::sums::norm;
 use crate::error::Result;
 use crate::optim::report::Stopwatch;
-use crate::optim::{InnerReport, InnerStop, Optimizer, PhaseSeconds, StepReport};
+use crate::optim::{
+    Batches, Bfgs, BfgsOptions, InnerReport, InnerStop, Objective, Optimizer, PhaseSeconds, StepReport,
+};
 use crate::scalar::Scalar;
 
 /// Proximal optimization of one batch after the other. With the parts of Q to first or second order it is
@@ -98,30 +99,28 @@ impl<T: Scalar> Proximal<T> {
         elsewhere: Option<&O::Batch>,
     ) -> Result<StepReport<T>> {
         let mut watch = Stopwatch::start();
-        let (start, mut gradient) = (theta.to_vec(), Vec::new());
-        let mut q = Problem::new(ctx, objective, batch, elsewhere, &start, &self.options, &mut gradient)?;
+        let start = theta.to_vec();
+        let q = Problem::new(ctx, objective, batch, elsewhere, &start, &self.options)?;
         let seconds = PhaseSeconds { gradient: watch.lap(), ..PhaseSeconds::default() };
-        let gradient_norm = Some(T::of(norm(&gradient)));
+        let gradient_norm = Some(T::of(norm(q.gradient_at_start())));
         let mut w = start.clone();
         let mut alpha = None;
         let inner = match self.options.inner {
             InnerMinimizer::Gradient { steps, rate } => {
                 alpha = Some(rate);
-                for step in 0..steps {
-                    if step > 0 {
-                        q.evaluate(&w, &mut gradient)?;
-                    }
+                let mut gradient = vec![T::ZERO; w.len()];
+                for _ in 0..steps {
+                    q.loss_grad(ctx, &w, &(), &mut gradient)?;
                     w.iter_mut().zip(&gradient).for_each(|(w, &g)| *w -= rate * g);
                 }
                 InnerReport { iterations: steps, stop: InnerStop::IterationLimit }
             }
             InnerMinimizer::Bfgs { max_iterations, tolerance } => {
-                let value = q.loss.f64();
-                let evaluate = |w: &[T], g: &mut [T]| q.evaluate(w, g);
-                bfgs::minimize(evaluate, &mut w, value, &mut gradient, max_iterations, tolerance.f64())?
+                let threshold = tolerance.f64() * norm(q.gradient_at_start());
+                by_bfgs(ctx, &q, &mut w, max_iterations, threshold)?
             }
         };
-        let (loss, mut passes) = (q.loss, q.passes);
+        let (loss, mut passes) = (q.loss_at_start(), q.passes());
         let seconds = PhaseSeconds { solve: watch.lap(), ..seconds };
         // K gradient steps cost no more passes than they are said to
         let loss_after = match self.options.inner {
@@ -150,6 +149,27 @@ impl<T: Scalar> Proximal<T> {
             ..StepReport::default()
         })
     }
+}
+
+/// Minimizes Q from w₀ until ‖∇Q‖ is at the threshold.
+fn by_bfgs<T: Scalar, O: OutputProximity<T> + ?Sized>(
+    ctx: &Ctx<T>,
+    q: &Problem<'_, T, O>,
+    w: &mut [T],
+    max_iterations: usize,
+    threshold: f64,
+) -> Result<InnerReport> {
+    let mut bfgs = Bfgs::new(BfgsOptions::default())?.with_batches(Batches::Fixed);
+    for iterations in 0..max_iterations {
+        let size = norm(bfgs.gradient_at(w).unwrap_or(q.gradient_at_start()));
+        if size <= threshold {
+            return Ok(InnerReport { iterations, stop: InnerStop::Converged });
+        }
+        if bfgs.step(ctx, q, w, &())?.rejected {
+            return Ok(InnerReport { iterations, stop: InnerStop::NoProgress });
+        }
+    }
+    Ok(InnerReport { iterations: max_iterations, stop: InnerStop::IterationLimit })
 }
 
 impl<T: Scalar, O: OutputProximity<T> + ?Sized> Optimizer<T, O> for Proximal<T> {

@@ -1,15 +1,24 @@
-//! Levenberg-Marquardt by QR: the step is the minimizer of its model, in any units; rejections and errors move nothing.
+//! Levenberg-Marquardt by QR: the step is the minimizer of its model, in any units, with digits that JᵀJ loses; rejections
+//! and errors move nothing.
 
 use pullback::factor::Lu;
+use pullback::optim::line_search::FixedStep;
 use pullback::optim::{
-    Linearization, Marquardt, MarquardtOptions, Objective, Optimizer, ParamLayout, Passes, ResidualObjective,
+    DampedNewton, DampingMetric, DampingRule, GaussNewton, KernelModel, LevenbergMarquardtMethod, Linearization,
+    ModelSource, Nielsen, Objective, Optimizer, ParamLayout, Passes, QrModel, ResidualObjective,
 };
 use pullback::testing::problems::{Formula, MoreGarbowHillstrom, Number, SumOfSquares};
 use pullback::testing::{contexts, relative_error, tolerance};
 use pullback::{Ctx, Error, Mat, Op, Result};
 
-fn marquardt(lambda: f64) -> Marquardt<f64> {
-    Marquardt::new(MarquardtOptions { lambda, ..MarquardtOptions::default() }).unwrap()
+type ByQr = LevenbergMarquardtMethod<f64, QrModel<f64>>;
+
+fn marquardt(lambda: f64) -> ByQr {
+    LevenbergMarquardtMethod::by_qr(lambda).unwrap()
+}
+
+fn lambda(method: &ByQr) -> f64 {
+    method.assembly().rule().lambda()
 }
 
 /// A sum of squares with an L2 term.
@@ -127,7 +136,7 @@ fn units_of_the_parameters_do_not_matter() {
             two.step(&ctx, &rescaled, &mut other, &()).unwrap();
             let same: Vec<f64> = other.iter().zip(&units).map(|(x, u)| x * u).collect();
             assert_eq!(theta, same, "{problem:?}, step {step}");
-            assert_eq!(one.lambda(), two.lambda());
+            assert_eq!(lambda(&one), lambda(&two));
         }
     }
 }
@@ -151,7 +160,7 @@ fn a_rejected_step_leaves_theta_and_raises_lambda() {
     let (ctx, h, mut theta) = (Ctx::<f64>::reference(), SumOfSquares::new(Wall), [1.0]);
     let mut optimizer = marquardt(1e-3);
     let report = optimizer.step(&ctx, &h, &mut theta, &()).unwrap();
-    assert!(report.rejected && optimizer.lambda() > 1e-3);
+    assert!(report.rejected && lambda(&optimizer) > 1e-3);
     assert_eq!(theta, [1.0]);
 }
 
@@ -181,7 +190,7 @@ fn a_stationary_point_is_left_alone() {
     let (mut theta, mut optimizer) = (vec![1.0; 4], marquardt(1e-3));
     let report = optimizer.step(&ctx, &h, &mut theta, &()).unwrap();
     assert_eq!((theta, report.rejected, report.gradient_norm), (vec![1.0; 4], false, Some(0.0)));
-    assert_eq!(optimizer.lambda(), 1e-3);
+    assert_eq!(lambda(&optimizer), 1e-3);
 }
 
 /// A parameter that r does not depend on stays where it is; the others go on.
@@ -214,30 +223,134 @@ fn a_resumed_run_goes_on_bit_for_bit() {
         optimizer.step(&ctx, &h, &mut theta, &()).unwrap();
     }
     let saved = (serde_json::to_string(&optimizer).unwrap(), theta.clone());
-    let go_on = |optimizer: &mut Marquardt<f64>, theta: &mut Vec<f64>| {
+    let go_on = |optimizer: &mut ByQr, theta: &mut Vec<f64>| {
         for _ in 0..4 {
             optimizer.step(&ctx, &h, theta, &()).unwrap();
         }
     };
     go_on(&mut optimizer, &mut theta);
-    let (mut resumed, mut again): (Marquardt<f64>, _) = (serde_json::from_str(&saved.0).unwrap(), saved.1);
+    let (mut resumed, mut again): (ByQr, _) = (serde_json::from_str(&saved.0).unwrap(), saved.1);
     go_on(&mut resumed, &mut again);
     assert_eq!((again, resumed), (theta, optimizer));
 }
 
+/// A step that is too long is refused without a look at h, unless θ has no length.
+#[test]
+fn a_step_far_beyond_theta_is_refused_unseen() {
+    let (ctx, problem) = (Ctx::<f64>::reference(), MoreGarbowHillstrom::BroydenBanded);
+    let h = SumOfSquares::new(problem);
+    let source = || QrModel::default().with_metric(DampingMetric::Diagonal);
+    let steps = |longest: f64, theta: &mut [f64]| {
+        let rule = DampingRule::Nielsen(Nielsen::new(1e-3).unwrap());
+        let method = DampedNewton::new(source(), rule, FixedStep::new(1.0).unwrap()).unwrap();
+        let mut method = method.with_longest(Some(longest)).unwrap();
+        let report = method.step(&ctx, &h, theta, &()).unwrap();
+        (report, method.rule().lambda())
+    };
+    let mut theta = problem.start();
+    // no λ shortens a step to that before it is below what changes θ
+    let (report, lambda) = steps(1e-60, &mut theta);
+    assert!(report.rejected && report.loss_after.is_none() && theta == problem.start(), "{report:?}");
+    assert!(report.passes == Passes::GRADIENT && lambda > 1e12, "{:?}, λ = {lambda:e}", report.passes);
+    // a λ that shortens it is found, and the step keeps to the limit: J e_j are the units of the first step
+    let line = h.linearize(&ctx, &problem.start(), &()).unwrap();
+    let length = |x: &[f64]| {
+        let units = line.jacobian.matrix().as_ref();
+        x.iter().zip(units.cols()).map(|(x, j)| j.iter().map(|j| (j * x).powi(2)).sum::<f64>()).sum::<f64>().sqrt()
+    };
+    let taken = |theta: &[f64], start: &[f64]| -> Vec<f64> { theta.iter().zip(start).map(|(a, b)| a - b).collect() };
+    let (report, _) = steps(0.05, &mut theta);
+    let share = length(&taken(&theta, &problem.start())) / length(&problem.start());
+    assert!(!report.rejected && share <= 0.05 && share > 1e-3, "{share}");
+    assert!(report.lambda.unwrap() > 1e-3 && report.passes.forward == 2, "{report:?}");
+    let mut theta = vec![0.0; problem.start().len()];
+    let (report, _) = steps(1e-60, &mut theta);
+    assert!(!report.rejected && report.step_norm.unwrap() > 0.0, "{report:?}");
+    for bad in [0.0, -1.0, f64::NAN, f64::INFINITY] {
+        let rule = DampingRule::Fixed(1.0);
+        let method = DampedNewton::<f64, _>::new(source(), rule, FixedStep::new(1.0).unwrap()).unwrap();
+        assert!(
+            matches!(method.with_longest(Some(bad)), Err(Error::InvalidParameter { name: "longest", .. })),
+            "{bad}"
+        );
+    }
+}
+
+/// Residuals A x - A x* with the Hilbert matrix A, of condition 10¹⁰ at order 8.
+#[derive(Debug)]
+struct Hilbert;
+
+const ORDER: usize = 8;
+
+impl Formula for Hilbert {
+    fn shape(&self) -> (usize, usize) {
+        (ORDER, ORDER)
+    }
+
+    fn residuals<N: Number>(&self, x: &[N], r: &mut [N]) {
+        for (i, r) in r.iter_mut().enumerate() {
+            *r = x.iter().enumerate().map(|(j, &x)| (x - 1.0) / (i + j + 1) as f64).sum();
+        }
+    }
+}
+
+/// Gauss-Newton at a λ near nothing on an ill-conditioned J: error ε κ by QR, and a loss of all digits by JᵀJ.
+#[test]
+fn an_ill_conditioned_jacobian_keeps_its_digits() {
+    const CONDITION: f64 = 1.6e10;
+    let (ctx, h) = (Ctx::<f64>::reference(), SumOfSquares::new(Hilbert));
+    fn error<S>(ctx: &Ctx<f64>, h: &SumOfSquares, source: S) -> Option<f64>
+    where
+        S: ModelSource<f64, SumOfSquares>,
+    {
+        let mut theta = vec![0.0; ORDER];
+        let mut method = GaussNewton::new(0.0).unwrap().with_source(source);
+        method.step(ctx, h, &mut theta, &()).ok()?;
+        Some(theta.iter().map(|x| (x - 1.0).powi(2)).sum::<f64>().sqrt())
+    }
+    let by_qr = error(&ctx, &h, QrModel::default()).unwrap();
+    assert!(by_qr <= tolerance::<f64>(ORDER, CONDITION), "{by_qr:e}");
+    let by_gram = error(&ctx, &h, KernelModel::default());
+    assert!(by_gram.is_none_or(|error| error > 1e2 * by_qr && error > 1e-2), "{by_gram:?} by JᵀJ, {by_qr:e} by QR");
+}
+
+/// The same steps by three solves, for several λ of one model, with and without an L2 term, in both metrics.
+#[test]
+fn qr_and_kernel_sources_take_the_same_steps() {
+    for ctx in contexts::<f64>() {
+        for (problem, eta) in [(MoreGarbowHillstrom::Bard, 0.0), (MoreGarbowHillstrom::Osborne2, 0.3)] {
+            let (h, theta) = (Decayed(SumOfSquares::new(problem), eta), problem.start());
+            for metric in [DampingMetric::Identity, DampingMetric::Diagonal] {
+                let (mut qr, mut kernel) =
+                    (QrModel::default().with_metric(metric), KernelModel::default().with_metric(metric));
+                let (mut one, mut other) =
+                    (qr.model(&ctx, &h, &theta, &()).unwrap(), kernel.model(&ctx, &h, &theta, &()).unwrap());
+                let n = theta.len();
+                for lambda in [10.0, 0.1, 1.0] {
+                    let (mut a, mut b) = (vec![0.0; n], vec![0.0; n]);
+                    one.step(&ctx, lambda, &mut a).unwrap();
+                    other.step(&ctx, lambda, &mut b).unwrap();
+                    let column = |x: &[f64]| Mat::from_fn(n, 1, |i, _| x[i]);
+                    let limit = tolerance::<f64>(problem.shape().0, 1e5);
+                    let error = relative_error(column(&a).as_ref(), column(&b).as_ref());
+                    assert!(error <= limit, "{problem:?}, η = {eta}, λ = {lambda}, {metric:?}: {error:e}");
+                    for (x, y) in [
+                        (one.quadratic_form(&ctx, &a).unwrap(), other.quadratic_form(&ctx, &a).unwrap()),
+                        (one.metric_form(&a), other.metric_form(&a)),
+                        (one.loss(), other.loss()),
+                    ] {
+                        assert!((x - y).abs() <= limit * y, "{problem:?}, {metric:?}: {x} and {y}");
+                    }
+                }
+            }
+        }
+    }
+}
+
 #[test]
 fn settings_are_checked() {
-    let good = MarquardtOptions::default();
-    for bad in [
-        MarquardtOptions { lambda: 0.0, ..good },
-        MarquardtOptions { lambda: f64::NAN, ..good },
-        MarquardtOptions { lambda_min: 0.0, ..good },
-        MarquardtOptions { lambda_max: f64::INFINITY, ..good },
-        MarquardtOptions { lambda: 2.0, lambda_max: 1.0, ..good },
-        MarquardtOptions { longest: 0.0, ..good },
-        MarquardtOptions { longest: f64::NAN, ..good },
-        MarquardtOptions { trials: 0, ..good },
-    ] {
-        assert!(matches!(Marquardt::<f64>::new(bad), Err(Error::InvalidParameter { .. })), "{bad:?}");
+    for lambda in [0.0, -1.0, f64::NAN, f64::INFINITY] {
+        let outcome = LevenbergMarquardtMethod::<f64, QrModel<f64>>::by_qr(lambda);
+        assert!(matches!(outcome, Err(Error::InvalidParameter { .. })), "{lambda}");
     }
 }
