@@ -124,7 +124,7 @@ fn differences(path: &str, a: &Value, b: &Value, found: &mut Vec<String>) {
 }
 
 /// What of the state a rejected step may change, and does: (beginnings of names, beginnings of paths).
-const MAY_CHANGE: [(&[&str], &[&str]); 8] = [
+const MAY_CHANGE: [(&[&str], &[&str]); 7] = [
     // λ, the counters; A and S have seen the batch; the momentum restarts; `direction` holds no θ to step back to
     (
         &["kfac", "ekfac"],
