@@ -51,7 +51,7 @@ fn symmetric(criterion: &mut Criterion) {
                 relative_tolerance: TOLERANCE,
                 normal_tolerance: 0.0,
                 max_iterations: 20_000,
-                shift: 0.0,
+                ..MinresOptions::default()
             };
             let report = minres(&ctx, &a, None, first.as_slice(), alone.as_mut_slice(), &options).expect("shapes fit");
             group.bench_function(BenchmarkId::new("minres, products", report.products), |bench| {
