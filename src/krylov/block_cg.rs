@@ -16,6 +16,9 @@
 //!             A and M⁻¹ are positive definite. What is dropped is rounding of the residual it belongs to. Where PᵀA P has
 //!             a pivot that is zero to rounding, as at conditions far above 1/√ε, the run starts afresh from the X reached;
 //!             where it has one at once, the columns from there on are dropped.
+//! Replacement n/r iterations span everything in exact arithmetic. Where the largest relative residual has not fallen for
+//!             twice as many, rounding has taken the conjugacy of the blocks: the run takes its residuals anew, by a
+//!             product, and starts afresh from the X reached. No cure: above 1/√ε a block may still need more than a column.
 //! Deviations  Columns of B are scaled by powers of two. ‖b - A x‖ is the norm of a column of C: Euclidean, with and without
 //!             M. A column that has converged goes on moving with the others, to whom its direction is as good as any; its
 //!             iterations are those after which it met the tolerance first. The sums of gemm are those of the scalar.
@@ -29,7 +32,7 @@
 //!             method, BIT 57 (2017) 379-403, doi 10.1007/s10543-016-0631-z (deflation).
 
 use super::block_qr::{corner, corner_mut, head, head_mut, level, orthonormalize};
-use super::block_report::{BlockCgColumn, BlockCgReport};
+use super::block_report::{BlockCgColumn, BlockCgReport, Pivots, Stall};
 use super::{CgOptions, CgStart, CgStop};
 use crate::backend::sums::{dot, norm};
 use crate::backend::{Ctx, Scratch, check};
@@ -95,6 +98,7 @@ pub fn block_cg<T: Scalar>(
         work: small(),
         rank: 0,
         fresh: true,
+        stall: Stall::default(),
         report: BlockCgReport { columns: vec![BlockCgColumn::default(); k], widths: Vec::new(), products: 0 },
         scales: vec![0.0; k],
         norms: vec![(0.0, 0.0); k],
@@ -105,14 +109,6 @@ pub fn block_cg<T: Scalar>(
     }
     run.true_residuals()?;
     Ok(run.report)
-}
-
-/// What the Cholesky factorization of PᵀA P met.
-enum Pivots {
-    Positive,
-    /// A pivot that is zero to rounding.
-    Rounding,
-    Stop(CgStop),
 }
 
 /// One solve. The first `rank` columns of Q, P, A P and Z are in use, as are as many rows of the coefficients C.
@@ -138,6 +134,7 @@ struct Run<'r, 'm, T: Scalar> {
     rank: usize,
     /// Whether no step has been taken since the residuals came from a product.
     fresh: bool,
+    stall: Stall,
     report: BlockCgReport,
     /// The power of two by which a column is scaled; 0 where it takes no part.
     scales: Vec<f64>,
@@ -193,6 +190,7 @@ impl<T: Scalar> Run<'_, '_, T> {
         self.rank = orthonormalize(self.ctx, self.q.as_mut(), self.s.as_mut(), self.work.as_mut_slice(), 0.0)?;
         self.coefficients.as_mut_slice().copy_from_slice(self.s.as_slice());
         self.fresh = true;
+        self.stall = Stall::default();
         Ok(())
     }
 
@@ -265,11 +263,7 @@ impl<T: Scalar> Run<'_, '_, T> {
                 self.stop_all(reason);
                 return Ok(false);
             }
-            Pivots::Rounding => {
-                self.residuals()?;
-                self.judge()?;
-                return self.directions(0);
-            }
+            Pivots::Rounding => return self.afresh(),
         }
         self.report.widths.push(r);
         let r = self.rank;
@@ -289,8 +283,15 @@ impl<T: Scalar> Run<'_, '_, T> {
         let (s, c) = (corner(&self.s, k, self.rank, r)?, corner(&self.coefficients, k, r, k)?);
         self.ctx.gemm(T::ONE, s, Op::No, c, Op::No, T::ZERO, corner_mut(&mut self.next, k, self.rank, k)?)?;
         std::mem::swap(&mut self.next, &mut self.coefficients);
+        let largest = self.judge()?;
+        if self.stall.watch(largest, (2 * n).div_ceil(r)) { self.afresh() } else { self.directions(r) }
+    }
+
+    /// A new start from the X reached. Whether the run can go on.
+    fn afresh(&mut self) -> Result<bool> {
+        self.residuals()?;
         self.judge()?;
-        self.directions(r)
+        self.directions(0)
     }
 
     /// The Cholesky factor of PᵀA P. Of a fresh block it is that of the leading part where what follows is rounding: P and Q
@@ -361,15 +362,20 @@ impl<T: Scalar> Run<'_, '_, T> {
         Ok(())
     }
 
-    /// The columns whose residual meets the tolerance have converged.
-    fn judge(&mut self) -> Result<()> {
+    /// The columns whose residual meets the tolerance have converged; the largest relative residual of the others.
+    fn judge(&mut self) -> Result<f64> {
         let c = corner(&self.coefficients, self.b.ncols(), self.rank, self.b.ncols())?;
-        for (j, column) in self.report.columns.iter_mut().enumerate() {
-            if column.stop == CgStop::IterationLimit && norm(c.col(j)) <= self.norms[j].1 {
+        let mut largest = 0.0;
+        for (j, column) in self.report.columns.iter_mut().enumerate().filter(|(_, c)| c.stop == CgStop::IterationLimit)
+        {
+            let (now, (size, bound)) = (norm(c.col(j)), self.norms[j]);
+            if now <= bound {
                 column.stop = CgStop::Converged;
+            } else {
+                largest = f64::max(largest, now / size);
             }
         }
-        Ok(())
+        Ok(largest)
     }
 
     /// ‖b - A x‖ / ‖b‖ by one more product, for the columns that have moved.

@@ -106,3 +106,38 @@ impl BlockCgReport {
         self.products
     }
 }
+
+/// What the Cholesky factorization of PᵀA P met.
+pub(super) enum Pivots {
+    Positive,
+    /// A pivot that is zero to rounding.
+    Rounding,
+    Stop(CgStop),
+}
+
+/// Watches the largest of the relative residuals since the last time that they were taken anew.
+pub(super) struct Stall {
+    least: f64,
+    /// Iterations since it was that.
+    iterations: usize,
+}
+
+impl Default for Stall {
+    fn default() -> Self {
+        Self { least: f64::INFINITY, iterations: 0 }
+    }
+}
+
+impl Stall {
+    /// Whether it has not fallen for so many iterations, three at least.
+    pub(super) fn watch(&mut self, largest: f64, iterations: usize) -> bool {
+        const LEAST: usize = 3;
+        const FALLS: f64 = 0.99;
+        if largest < FALLS * self.least {
+            *self = Self { least: largest, iterations: 0 };
+        } else {
+            self.iterations += 1;
+        }
+        largest > 0.0 && self.iterations >= iterations.max(LEAST)
+    }
+}

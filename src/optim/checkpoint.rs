@@ -16,7 +16,7 @@
 //! Safety      A save writes `NAME.partial` beside the file, flushes it to the disk and renames it: a process killed in
 //!             between leaves the old file whole. Whatever the bytes of a file, reading it gives a state or an error.
 //! Cost        one copy of the state in memory, one sequential write or read.
-//! Laws        tests/checkpoint.rs, tests/fuzz_bodies/checkpoint.rs.
+//! Laws        tests/checkpoint.rs, tests/resumption.rs (every optimizer), tests/fuzz_bodies/checkpoint.rs.
 //! Reference   T. S. Pillai et al., All file systems are not created equal, OSDI 2014 (write, flush, rename, flush the
 //!             folder).
 

@@ -1,4 +1,6 @@
 //! What a step reports: values, never printed by the library.
+//!
+//! Laws        tests/passes.rs (every optimizer against a network that counts, and the norms).
 
 use std::time::{Duration, Instant};
 

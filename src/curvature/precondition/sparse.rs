@@ -4,7 +4,7 @@
 //! column j holds the rows i >= j of its pattern, ascending, the diagonal always first
 //! ```
 //! Cost        4 flops a stored entry and column for a product; entries, row numbers and n + 1 offsets.
-//! Laws        tests/built_preconditioners.rs (agrees with the dense matrix).
+//! Laws        tests/built_preconditioners.rs (agrees with the dense matrix), tests/resumption.rs (saved and loaded).
 
 use crate::backend::{Ctx, check};
 use crate::error::{Error, Result, check_len};
