@@ -92,7 +92,7 @@ const ITERATIONS: usize = 50;
 /// λ from which Levenberg-Marquardt in Marquardt's metric starts, a pure number.
 const MARQUARDT_DAMPING: f64 = 1e-3;
 /// Products with random signs for the fixed diagonal.
-const PROBES: usize = 100;
+const PROBES: usize = 32;
 /// Entries of G below this share of the geometric mean of their diagonal entries are left out of its incomplete factor.
 const DROPPED: f64 = 0.05;
 /// λ of fixed preconditioners, as a share of the mean diagonal of G.
@@ -114,7 +114,7 @@ pub fn misfit<T: Scalar>(kind: Kind, net: &Mlp<T>, cases: usize) -> Option<Strin
     }
 }
 
-/// The optimizer behind a name; fixed preconditioners are those of G at the start, on `batch`.
+/// The optimizer behind a name; fixed preconditioners are those of G at the start, on at most 2048 cases of `batch`.
 pub fn racer<T: Scalar>(
     kind: Kind,
     tuned: &Tuned,
@@ -147,11 +147,11 @@ pub fn racer<T: Scalar>(
         Kind::Proximal => Racer::Proximal(Proximal::new(proximal(tuned))?),
         Kind::GradientDescent => Racer::GradientDescent(GradientDescent::new().with_batches(Batches::Fixed)),
         Kind::Preconditioned => {
-            let p = jacobi(ctx, net, start, batch, tuned.seed)?;
+            let p = jacobi(ctx, net, start, &batch.subset(0..batch.cases().min(defaults::LARGE))?, tuned.seed)?;
             Racer::Preconditioned(PreconditionedGradient::new(p).with_batches(Batches::Fixed))
         }
         Kind::IncompleteCholesky => {
-            let p = incomplete(ctx, net, start, batch)?;
+            let p = incomplete(ctx, net, start, &batch.subset(0..batch.cases().min(defaults::LARGE))?)?;
             Racer::IncompleteCholesky(PreconditionedGradient::new(p).with_batches(Batches::Fixed))
         }
         Kind::CgFletcherReeves => conjugate(CgFormula::FletcherReeves)?,

@@ -1,0 +1,178 @@
+//! docs/choosing.md against the races that it draws from (docs/race_*.csv): its tables are those of the data, and each of
+//! its statements is checked on them. `PULLBACK_WRITE=1 cargo test --test choosing` writes the tables anew after a race.
+#![cfg(feature = "nn")]
+
+use std::path::{Path, PathBuf};
+
+fn docs() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("docs")
+}
+
+/// A race: a row for each optimizer and seed, cells by column.
+struct Race {
+    headers: csv::StringRecord,
+    rows: Vec<csv::StringRecord>,
+}
+
+impl Race {
+    fn read(name: &str) -> Self {
+        let path = docs().join(name);
+        let mut reader = csv::Reader::from_path(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+        let headers = reader.headers().unwrap().clone();
+        let rows = reader.records().map(|row| row.unwrap_or_else(|e| panic!("{name}: {e}"))).collect();
+        Self { headers, rows }
+    }
+
+    fn cell<'a>(&self, row: &'a csv::StringRecord, column: &str) -> &'a str {
+        let place = self.headers.iter().position(|h| h == column).unwrap_or_else(|| panic!("no column {column}"));
+        &row[place]
+    }
+
+    fn number(&self, row: &csv::StringRecord, column: &str) -> Option<f64> {
+        let text = self.cell(row, column);
+        (!text.is_empty()).then(|| text.parse().unwrap_or_else(|_| panic!("{column}: {text}")))
+    }
+
+    /// Cells of one optimizer, a number for each seed that has one.
+    fn of(&self, optimizer: &str, column: &str) -> Vec<f64> {
+        let rows = self.rows.iter().filter(|row| self.cell(row, "optimizer") == optimizer);
+        rows.filter_map(|row| self.number(row, column)).collect()
+    }
+
+    fn one(&self, optimizer: &str, column: &str) -> f64 {
+        let found = self.of(optimizer, column);
+        assert_eq!(found.len(), 1, "{optimizer}, {column}");
+        found[0]
+    }
+
+    /// Those that ran, without those left out.
+    fn runs(&self) -> impl Iterator<Item = &csv::StringRecord> {
+        self.rows.iter().filter(|row| !self.cell(row, "steps").is_empty())
+    }
+
+    /// Names by the best training loss.
+    fn ranking(&self) -> Vec<String> {
+        let mut runs: Vec<(f64, String)> = self
+            .runs()
+            .map(|row| {
+                let best = self.number(row, "best_train_loss").unwrap_or(f64::INFINITY);
+                (best, self.cell(row, "optimizer").to_owned())
+            })
+            .collect();
+        runs.sort_by(|a, b| a.0.total_cmp(&b.0));
+        runs.into_iter().map(|(_, name)| name).collect()
+    }
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    assert!(!values.is_empty());
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+fn range(values: &[f64]) -> (f64, f64) {
+    values.iter().fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), &x| (low.min(x), high.max(x)))
+}
+
+/// Four significant digits.
+fn short(x: f64) -> String {
+    if x == 0.0 {
+        return "0".to_owned();
+    }
+    format!("{x:.*}", (3 - x.abs().log10().floor() as i32).clamp(0, 6) as usize)
+}
+
+/// One race of the family: a line each, in the order of the best.
+fn table(race: &Race) -> String {
+    let Some(first) = race.runs().next() else { return String::new() };
+    let targets: Vec<f64> = (1..=3).filter_map(|k| race.number(first, &format!("target_{k}"))).collect();
+    let mut text = "| optimizer | cases | steps | ms a step | best training loss | test loss |".to_owned();
+    targets.iter().for_each(|&t| text += &format!(" to {}: s | passes |", short(t)));
+    text += &format!("\n|---|---|---|---|---|---|{}\n", "---|---|".repeat(targets.len()));
+    for name in race.ranking() {
+        let row = race.runs().find(|row| race.cell(row, "optimizer") == name).unwrap();
+        let number = |column: &str| race.number(row, column);
+        let show = |x: Option<f64>| x.map_or_else(|| "-".to_owned(), short);
+        let pace = number("seconds").zip(number("steps")).map(|(s, n)| 1e3 * s / n.max(1.0));
+        text += &format!(
+            "| `{name}` | {} | {} | {} | {} | {} |",
+            race.cell(row, "cases"),
+            race.cell(row, "steps"),
+            show(pace),
+            show(number("best_train_loss")),
+            show(number("test_loss")),
+        );
+        for k in 1..=targets.len() {
+            let passes = race.cell(row, &format!("passes_{k}"));
+            let seconds = number(&format!("seconds_{k}"));
+            text += &format!(" {} | {} |", show(seconds), if passes.is_empty() { "-" } else { passes });
+        }
+        text.push('\n');
+    }
+    text
+}
+
+/// Several seeds: median, and in brackets the smallest and largest.
+fn spread(race: &Race) -> String {
+    let mut names: Vec<&str> = Vec::new();
+    for row in race.runs() {
+        let name = race.cell(row, "optimizer");
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    let first = race.runs().next().expect("a run");
+    let targets: Vec<f64> = (1..=3).filter_map(|k| race.number(first, &format!("target_{k}"))).collect();
+    let mut text = "| optimizer | seeds | training loss | test loss |".to_owned();
+    targets.iter().for_each(|&t| text += &format!(" s to {} | passes |", short(t)));
+    text += &format!("\n|---|---|---|---|{}\n", "---|---|".repeat(targets.len()));
+    for name in names {
+        let seeds = race.of(name, "train_loss").len();
+        let cell = |column: &str| {
+            let values = race.of(name, column);
+            // one that did not come so far in most runs has no median
+            if 2 * values.len() <= seeds {
+                return "-".to_owned();
+            }
+            let (low, high) = range(&values);
+            format!("{} ({} to {})", short(median(values)), short(low), short(high))
+        };
+        text += &format!("| `{name}` | {seeds} | {} | {} |", cell("best_train_loss"), cell("test_loss"));
+        for k in 1..=targets.len() {
+            text += &format!(" {} | {} |", cell(&format!("seconds_{k}")), cell(&format!("passes_{k}")));
+        }
+        text.push('\n');
+    }
+    text
+}
+
+type Render = fn(&Race) -> String;
+
+const TABLES: [(&str, Render); 6] = [
+    ("race_digits.csv", table),
+    ("race_curves.csv", table),
+    ("race_diabetes.csv", table),
+    ("race_seeds.csv", spread),
+    ("race_momentum_256.csv", spread),
+    ("race_momentum_full.csv", spread),
+];
+
+#[test]
+fn the_tables_are_those_of_the_races() {
+    let path = docs().join("choosing.md");
+    let mut page = std::fs::read_to_string(&path).unwrap();
+    for (name, render) in TABLES {
+        let (begin, end) = (format!("<!-- {name} -->\n"), "<!-- end -->");
+        let from = page.find(&begin).unwrap_or_else(|| panic!("no table of {name}")) + begin.len();
+        let to = from + page[from..].find(end).unwrap_or_else(|| panic!("the table of {name} does not end"));
+        let made = format!("\n{}\n", render(&Race::read(name)));
+        if std::env::var_os("PULLBACK_WRITE").is_some() {
+            page.replace_range(from..to, &made);
+        } else {
+            assert_eq!(page[from..to], made, "the table of {name} is not that of the data");
+        }
+    }
+    if std::env::var_os("PULLBACK_WRITE").is_some() {
+        std::fs::write(path, page).unwrap();
+    }
+}
