@@ -87,7 +87,13 @@ fn damped_solve(ctx: Ctx<f64>, n: usize) -> Work {
 fn ten_iterations(ctx: Ctx<f64>) -> Work {
     let a = SymmetricDense::new(definite(64)).expect("square");
     let (b, mut x) = (gallery::uniform(64, 1, 5), Mat::zeros(64, 1));
-    let options = CgOptions { max_iterations: 10, relative_tolerance: 0.0, stall: None, start: CgStart::Zero, ..CgOptions::default() };
+    let options = CgOptions {
+        max_iterations: 10,
+        relative_tolerance: 0.0,
+        stall: None,
+        start: CgStart::Zero,
+        ..CgOptions::default()
+    };
     Box::new(move || pcg(&ctx, &a, None, b.as_ref(), x.as_mut(), &options).map(drop))
 }
 

@@ -62,9 +62,7 @@ pub fn kernels(ctx: &Ctx<f64>) -> Vec<Named> {
             let mut workspace: Workspace<f64> = p.net.workspace();
             p.net.forward(&p.ctx, &p.theta, &p.batch, &mut workspace).expect("finite");
             let kind = FisherKind::MonteCarlo;
-            Box::new(move || {
-                p.net.capture(&p.ctx, &p.theta, &p.batch, &mut workspace, kind, CASES, 1, &mut Nothing)
-            })
+            Box::new(move || p.net.capture(&p.ctx, &p.theta, &p.batch, &mut workspace, kind, CASES, 1, &mut Nothing))
         }),
         make("kfac_step_10_20_1", |p| kfac(p, 1_000_000, false)),
         make("kfac_step_refresh_10_20_1", |p| kfac(p, 1, false)),

@@ -28,9 +28,11 @@ pub fn task<T: Scalar>(
         "kronecker" => {
             let solver = kronecker(&ctx, settings, size(0)?, size(1)?)?;
             let (v, out) = (pattern::<T>(size(1)?, size(0)?), Mat::zeros(size(1)?, size(0)?));
-            repeatable((v, out), |(_, out)| norm(out.as_slice()), move |(v, out)| {
-                solver.precondition_matrix(&ctx, v.as_ref(), out.as_mut())
-            })
+            repeatable(
+                (v, out),
+                |(_, out)| norm(out.as_slice()),
+                move |(v, out)| solver.precondition_matrix(&ctx, v.as_ref(), out.as_mut()),
+            )
         }
         "kronecker_factors" => factors(ctx, settings, size(0)?, size(1)?)?,
         _ => return Ok(None),
@@ -54,9 +56,11 @@ fn gemm<T: Scalar>(ctx: Ctx<T>, n: usize) -> Box<dyn Task> {
 /// The lower triangle of A ← 0.95 A + 0.05/cases Ā Āᵀ, a column of Ā being a case.
 fn statistics<T: Scalar>(ctx: Ctx<T>, cases: usize, n: usize) -> Box<dyn Task> {
     let alpha = T::of(0.05 / cases as f64);
-    repeatable((pattern::<T>(n, cases), Mat::zeros(n, n)), |(_, a)| trace(a), move |(x, a)| {
-        ctx.syrk_lower(alpha, x.as_ref(), Op::Transpose, T::of(0.95), a.as_mut())
-    })
+    repeatable(
+        (pattern::<T>(n, cases), Mat::zeros(n, n)),
+        |(_, a)| trace(a),
+        move |(x, a)| ctx.syrk_lower(alpha, x.as_ref(), Op::Transpose, T::of(0.95), a.as_mut()),
+    )
 }
 
 /// A⁻¹, both triangles.

@@ -33,10 +33,14 @@ pub fn task(settings: &Settings, words: &[&str]) -> Result<Option<Box<dyn Task>>
 fn product(ctx: Ctx<f32>, net: Mlp<f32>, batch: Batch<f32>, theta: Vec<f32>) -> Box<dyn Task> {
     let v: Vec<f32> = theta.iter().map(|&w| 0.1 * w + 0.01).collect();
     let (workspace, out): (Workspace<f32>, _) = (net.workspace(), vec![0.0; theta.len()]);
-    repeatable((workspace, out), |(_, out)| norm(out), move |(workspace, out)| {
-        net.forward(&ctx, &theta, &batch, workspace)?;
-        net.ggn_product(&ctx, &theta, &batch, workspace, &v, out)
-    })
+    repeatable(
+        (workspace, out),
+        |(_, out)| norm(out),
+        move |(workspace, out)| {
+            net.forward(&ctx, &theta, &batch, workspace)?;
+            net.ggn_product(&ctx, &theta, &batch, workspace, &v, out)
+        },
+    )
 }
 
 /// The settings that the peers have too: λ and the learning rate are fixed, or everything adapts. No step is taken back,
