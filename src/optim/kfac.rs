@@ -216,9 +216,10 @@ impl<T: Scalar, W> Kfac<T, W> {
                 Ok(model.minimize(64.0 * T::EPS.f64()).map(|step| Proposal { model, step }))
             }
             StepRule::Fixed { learning_rate, momentum, norm_constraint } => {
-                let slope = -dot(&state.gradient, &state.direction);
-                let shrink =
-                    norm_constraint.map_or(1.0, |c| (c / (learning_rate * learning_rate * slope)).sqrt().min(1.0));
+                let shrink = norm_constraint.map_or(1.0, |c| {
+                    let slope = -dot(&state.gradient, &state.direction);
+                    (c / (learning_rate * learning_rate * slope)).sqrt().min(1.0)
+                });
                 let alpha = learning_rate * if shrink.is_finite() { shrink } else { 1.0 };
                 let step = SubspaceStep { alpha, momentum };
                 let needs_model = self.options.adaptation.is_some_and(|a| (self.steps + 1).is_multiple_of(a.interval));
