@@ -27,7 +27,7 @@ use crate::task::Task;
 
 type Failure = Box<dyn std::error::Error>;
 
-/// The arguments: `--folder PATH --backend faer|openblas --threads N [--mnist FOLDER]`.
+/// The arguments: `--folder PATH --backend faer|openblas|reference --threads N [--mnist FOLDER]`.
 pub struct Settings {
     pub folder: PathBuf,
     pub backend: String,
@@ -58,6 +58,7 @@ impl Settings {
             "faer" => Ctx::faer(),
             #[cfg(feature = "blas")]
             "openblas" => Ctx::blas(),
+            "reference" => Ctx::reference(),
             other => return Err(format!("backend {other} is not compiled in").into()),
         };
         Ok(ctx.with_threads(self.threads))
