@@ -111,8 +111,8 @@ pub fn finite_slice<T: Scalar>(op: &'static str, x: &[T]) -> Result<()> {
 }
 
 fn finite_cols<'a, T: Scalar>(op: &'static str, mut cols: impl Iterator<Item = &'a [T]>) -> Result<()> {
-    // 0 x is 0 for finite x and NaN otherwise: a branch-free sum that vectorizes
-    let all_finite = cols.all(|c| c.iter().fold(T::ZERO, |acc, &x| acc + T::ZERO * x) == T::ZERO);
+    // no branch within a column: comparisons joined by "and" vectorize, where a sum of floats would have to keep its order
+    let all_finite = cols.all(|c| c.iter().fold(true, |finite, &x| finite & (x.abs() < T::infinity())));
     if all_finite { Ok(()) } else { Err(Error::not_finite(op)) }
 }
 
@@ -152,7 +152,7 @@ impl<T: Scalar> PowerOfTwoScale<T> {
 
 /// The exact scaling that makes an eigensolver equivariant under powers of two; 1 for a zero matrix.
 pub fn power_of_two_scale<T: Scalar>(a: MatRef<'_, T>) -> PowerOfTwoScale<T> {
-    let max = (0..a.ncols()).flat_map(|j| &a.col(j)[j.min(a.nrows())..]).fold(T::ZERO, |m, &x| m.max(x.abs()));
+    let max = (0..a.ncols()).map(|j| largest(&a.col(j)[j.min(a.nrows())..])).fold(T::ZERO, T::max);
     if max == T::ZERO || !max.is_finite() {
         return PowerOfTwoScale { multiply: [T::ONE; 2], undo: [T::ONE; 2] };
     }
@@ -161,6 +161,20 @@ pub fn power_of_two_scale<T: Scalar>(a: MatRef<'_, T>) -> PowerOfTwoScale<T> {
     let half = exponent / 2;
     let pair = |sign: i32| [power_of_two(sign * half), power_of_two(sign * (exponent - half))];
     PowerOfTwoScale { multiply: pair(-1), undo: pair(1) }
+}
+
+/// max |x_i| without the NaN among them, by lanes that vectorize: a maximum does not depend on the order.
+fn largest<T: Scalar>(x: &[T]) -> T {
+    const LANES: usize = 16;
+    let larger = |max: T, x: T| if x.abs() > max { x.abs() } else { max };
+    let (blocks, rest) = x.as_chunks::<LANES>();
+    let mut lanes = [T::ZERO; LANES];
+    for block in blocks {
+        for (lane, &x) in lanes.iter_mut().zip(block) {
+            *lane = larger(*lane, x);
+        }
+    }
+    rest.iter().chain(&lanes).fold(T::ZERO, |max, &x| larger(max, x))
 }
 
 /// floor(log2 x) of a finite positive x, exactly.

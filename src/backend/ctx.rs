@@ -103,6 +103,10 @@ impl<T: Scalar> Ctx<T> {
     /// builds with debug assertions). Allocates only when no free buffer is large enough.
     pub fn scratch(&self, nrows: usize, ncols: usize) -> Scratch<'_, T> {
         let need = nrows * ncols;
+        if need == 0 {
+            // a free buffer taken for nothing would be missing where one is needed
+            return Scratch { pool: &self.pool, buffer: Vec::new(), nrows, ncols };
+        }
         let mut free = self.pool.free();
         let fitting = (0..free.len()).filter(|&i| free[i].len() >= need).min_by_key(|&i| free[i].len());
         let mut buffer = match fitting {

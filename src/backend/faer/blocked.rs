@@ -79,19 +79,31 @@ pub(super) fn cholesky_scratch<T: Real>(n: usize) -> StackReq {
     ])
 }
 
+/// Lower triangle of to ← from, column by column: faer's own copy goes element by element.
+fn copy_lower<T: Real>(mut to: ViewMut<'_, T>, from: View<'_, T>) {
+    let n = from.nrows();
+    for j in 0..from.ncols() {
+        let (mut to, from) = (to.as_mut().col_mut(j).subrows_mut(j, n - j), from.col(j).subrows(j, n - j));
+        match (to.as_mut().try_as_col_major_mut(), from.try_as_col_major()) {
+            (Some(to), Some(from)) => to.as_slice_mut().copy_from_slice(from.as_slice()),
+            _ => to.copy_from(from),
+        }
+    }
+}
+
 /// A = L Lᵀ in the lower triangle: L₁₁, then L₂₁ = A₂₁ L₁₁⁻ᵀ, then the rest A₂₂ - L₂₁ L₂₁ᵀ. `Err` holds the pivot that is
 /// not positive.
-pub(super) fn cholesky<T: Real>(mut a: ViewMut<'_, T>, threads: usize, stack: &mut MemStack) -> Result<(), usize> {
+pub(super) fn cholesky<T: Real>(a: ViewMut<'_, T>, threads: usize, stack: &mut MemStack) -> Result<(), usize> {
     let n = a.nrows();
     if n <= BLOCK {
         // in a copy, since faer's factorization writes above the diagonal
         let (mut block, stack) = temp_mat_zeroed::<T, _, _>(n, n, stack);
         let mut block = AsMatMut::as_mat_mut(&mut block);
-        block.copy_from_triangular_lower(a.as_ref());
+        copy_lower(block.as_mut(), a.as_ref());
         let regularization = LltRegularization::default();
         return match llt::cholesky_in_place(block.as_mut(), regularization, Par::Seq, stack, Spec::default()) {
             Ok(_) => {
-                a.copy_from_triangular_lower(block);
+                copy_lower(a, block.as_ref());
                 Ok(())
             }
             Err(LltError::NonPositivePivot { index }) => Err(index),

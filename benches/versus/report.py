@@ -1,0 +1,77 @@
+"""The results as a table to read and as JSON."""
+import json
+from statistics import median
+
+from rows import OURS
+
+
+def write_json(path, results):
+    path.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n")
+
+
+def milliseconds(turns):
+    """median (least-greatest) of the turns, in ms"""
+    return f"{1e3 * median(turns):.3g} ({1e3 * min(turns):.3g}-{1e3 * max(turns):.3g})"
+
+
+def roof_of(part, dtype):
+    """GFLOP/s of the fastest product of this scalar type in this run."""
+    rates = [entry["flops"] / median(turns) for entry in part["rows"] if entry["row"] == f"gemm 1024 {dtype}"
+             for turns in entry["turns"].values()]
+    return max(rates, default=float("nan"))
+
+
+def compare(turns):
+    """(our best, best peer, ratios of each round): by medians; None where a side is empty."""
+    def best(names):
+        return min((name for name in names if turns.get(name)), key=lambda name: median(turns[name]), default=None)
+    our, peer = best(OURS), best(name for name in turns if name not in OURS)
+    ratios = [b / a for a, b in zip(turns[our], turns[peer])] if our and peer else []
+    return our, peer, ratios
+
+
+def table_row(entry, part):
+    turns = entry["turns"]
+    our, peer, ratios = compare(turns)
+    cell = lambda name: milliseconds(turns[name]) if turns.get(name) else "-"  # noqa: E731
+    roof = 100 * entry["flops"] / median(turns[our]) / roof_of(part, entry["dtype"]) if our else float("nan")
+    spread = f" ({min(ratios):.2f}-{max(ratios):.2f})" if ratios else ""
+    ratio = f"{median(ratios):.2f}{spread}" if ratios else "-"
+    noisy = " !" if median(entry["others"] or [0.0]) > 0.1 else ""
+    best = f"{peer}: {cell(peer)}" if peer else "-"
+    title = entry["title"] + (f" [{entry['note']}]" if entry["note"] else "")
+    return f"| {title}{noisy} | {' | '.join(cell(name) for name in OURS)} | {best} | {ratio} | {roof:.0f} % |"
+
+
+def curve_rows(part, seconds):
+    curves = part.get("curves")
+    if not curves:
+        return []
+    lines = [f"Loss on 10000 training cases after {seconds:g} s of training on MNIST (nats a case):", "",
+             "| program | initial λ | steps | loss |", "|---|---|---|---|"]
+    lines += [f"| {c['name']} | {c['damping']:g} | {c['steps']} | {c['loss']:.3f} |" for c in curves]
+    return [*lines, ""]
+
+
+def write_table(path, results):
+    machine = results["machine"]
+    lines = ["# Ours and the peers, in turn", "",
+             f"{machine['cpu']}, {machine['cores']} cores, {machine['rust']}; {results['rounds']} turns each of "
+             f"{results['seconds']:g} s. Milliseconds: median of the turns' medians (least-greatest). Ratio: best peer "
+             "over our best backend, turn by turn, so above 1 we are ahead. Roof: our best, of the fastest gemm in "
+             "the run. !: other processes took over a tenth of a CPU.", ""]
+    if results["quick"]:
+        lines += ["**A --quick run: says that everything runs, not how fast.**", ""]
+    for part in results["parts"]:
+        lines += [f"## {part['threads']} thread(s)", ""]
+        if "skipped" in part:
+            lines += [f"Left out: {part['skipped']}.", ""]
+            continue
+        versions = "; ".join(f"{name}: {', '.join(f'{k} {v}' for k, v in about.items())}"
+                             for name, about in part["programs"].items())
+        lines += [f"CPUs {', '.join(map(str, part['cpus']))}; {versions}.", ""]
+        lines += [f"Left out: {why}." for why in part["missing"].values()]
+        lines += ["| work | faer | OpenBLAS | best peer | ratio | roof |", "|---|---|---|---|---|---|"]
+        lines += [table_row(entry, part) for entry in part["rows"]]
+        lines += ["", *curve_rows(part, results["curve_seconds"])]
+    path.write_text("\n".join(lines).rstrip() + "\n")
