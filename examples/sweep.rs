@@ -2,7 +2,7 @@
 //!
 //! `cargo run --release --example sweep [-- --seconds 6 --csv docs/sweep_digits.csv]`
 //! `cargo run --release --example sweep -- --data FOLDER --seconds 12 --csv docs/sweep_mnist.csv`
-//! `cargo run --release --example sweep -- --only hf,natural-gradient --seconds 12 --csv docs/sweep_second_order.csv`
+//! `cargo run --release --example sweep -- --only hf,hf-martens,natural-gradient --seconds 12 --csv docs/sweep_second_order.csv`
 //!
 //! The autoencoders of `train`: digits (64-200-100-50-10, batch 256) on two seeds that `train` does not use by default, or
 //! a FOLDER with the four files of MNIST (784-1000-500-250-30, batch 512) on one. A setting is judged by the mean over the
@@ -17,8 +17,8 @@ use pullback::krylov::{CgOptions, NegativeCurvature, StallRule};
 use pullback::nn::data::{Dataset, Minibatches, Partial, digits, idx};
 use pullback::nn::{Activation, Batch, Init, Mlp};
 use pullback::optim::{
-    Adam, CgModel, CurvatureMatrix, HessianFree, HessianFreeOptions, Kfac, KfacOptions, MomentumKind, NaturalGradient,
-    NoPreconditioner, Optimizer, Sgd,
+    Adam, CgModel, CurvatureMatrix, HessianFree, HessianFreeOptions, Kfac, KfacOptions, MartensDiagonal, MomentumKind,
+    NaturalGradient, NoPreconditioner, Optimizer, Sgd,
 };
 use pullback::{Ctx, Result};
 
@@ -36,7 +36,8 @@ struct Args {
     /// Threads of each run
     #[arg(long, default_value_t = 2)]
     threads: usize,
-    /// Whose settings: sgd, adam, kfac, hf, natural-gradient
+    /// Whose settings: sgd, adam, kfac, hf, hf-martens,
+    /// natural-gradient
     #[arg(long, value_delimiter = ',', default_value = "sgd,adam,kfac")]
     only: Vec<String>,
     /// Also write the table here
@@ -94,6 +95,17 @@ fn grid(only: &[String]) -> Vec<Setting> {
             make: Box::new(move || {
                 let options = HessianFreeOptions { lambda, cg_iterations, ..HessianFreeOptions::default() };
                 Ok(Box::new(HessianFree::new(options, NoPreconditioner)?))
+            }),
+        });
+    }
+    for (lambda, cg_iterations) in [(0.1, 50), (1.0, 50), (10.0, 50), (0.1, 100), (1.0, 100), (10.0, 100)] {
+        grid.push(Setting {
+            optimizer: "hf-martens",
+            setting: format!("damping {lambda}, at most {cg_iterations} products"),
+            full: true,
+            make: Box::new(move || {
+                let options = HessianFreeOptions { lambda, cg_iterations, ..HessianFreeOptions::default() };
+                Ok(Box::new(HessianFree::new(options, MartensDiagonal::default())?))
             }),
         });
     }

@@ -136,10 +136,7 @@ pub fn racer<T: Scalar>(
         Kind::KfacPlain => kfac(KfacOptions { step: StepRule::QuadraticModel { momentum: false }, ..base })?,
         Kind::Ekfac => kfac(KfacOptions { structure: LayerStructure::EigenKronecker, ..base })?,
         Kind::KfacTridiagonal => kfac(KfacOptions { blocks: KfacBlocks::Tridiagonal, ..base })?,
-        // the bound on a step is in units of wavefunctions
-        Kind::Spring => {
-            Racer::Spring(Spring::new(SpringOptions { max_squared_norm: None, ..SpringOptions::default() })?)
-        }
+        Kind::Spring => Racer::Spring(Spring::new(spring())?),
         Kind::NaturalGradient => {
             let method = NaturalGradient::new(tuned.natural_gradient, fixed)?;
             Racer::NaturalGradient(method.with_source(products(CurvatureMatrix::GaussNewton)?))
@@ -187,8 +184,10 @@ pub fn racer<T: Scalar>(
             let options = TrustRegionOptions { max_iterations: ITERATIONS, ..TrustRegionOptions::default() };
             Racer::TrustRegion(TrustRegionNewton::new(options)?)
         }
-        Kind::Hf => Racer::Hf(Box::new(HessianFree::new(hf(batch, tuned), NoPreconditioner)?)),
-        Kind::HfMartens => Racer::HfMartens(Box::new(HessianFree::new(hf(batch, tuned), MartensDiagonal::default())?)),
+        Kind::Hf => Racer::Hf(Box::new(HessianFree::new(hf(batch, tuned, ITERATIONS), NoPreconditioner)?)),
+        Kind::HfMartens => {
+            Racer::HfMartens(Box::new(HessianFree::new(hf(batch, tuned, 2 * ITERATIONS), MartensDiagonal::default())?))
+        }
         Kind::HfKfac => hf_kronecker(batch, tuned, KroneckerInnerOptions::default())?,
         Kind::HfEkfac => {
             let structure = LayerStructure::EigenKronecker;
@@ -218,14 +217,9 @@ fn products<T: Scalar>(matrix: CurvatureMatrix) -> Result<CgModel<T>, Error> {
 
 /// The curvature on a part of the cases where they are many, another part in each step; λ and K from a sweep, the rest
 /// Martens' settings.
-fn hf<T: Scalar>(batch: &Batch<T>, tuned: &Tuned) -> HessianFreeOptions<T> {
+fn hf<T: Scalar>(batch: &Batch<T>, tuned: &Tuned, cg_iterations: usize) -> HessianFreeOptions<T> {
     let curvature_cases = Some(defaults::CURVATURE.min(batch.cases()));
-    HessianFreeOptions {
-        lambda: tuned.hf_damping,
-        cg_iterations: ITERATIONS,
-        curvature_cases,
-        ..HessianFreeOptions::default()
-    }
+    HessianFreeOptions { lambda: tuned.hf_damping, cg_iterations, curvature_cases, ..HessianFreeOptions::default() }
 }
 
 fn hf_kronecker<T: Scalar>(
@@ -234,7 +228,13 @@ fn hf_kronecker<T: Scalar>(
     options: KroneckerInnerOptions<T>,
 ) -> Result<Racer<T>, Error> {
     let inner = KroneckerInner::new(KroneckerInnerOptions { seed: tuned.seed, ..options })?;
-    Ok(Racer::HfKronecker(Box::new(HessianFree::new(hf(batch, tuned), inner)?)))
+    Ok(Racer::HfKronecker(Box::new(HessianFree::new(hf(batch, tuned, ITERATIONS), inner)?)))
+}
+
+/// Without the default bound on a step, which is in units of wavefunctions, and with the momentum of others.
+fn spring<T: Scalar>() -> SpringOptions<T> {
+    let (lambda, momentum) = (0.1, 0.9);
+    SpringOptions { lambda, momentum, max_squared_norm: None, ..SpringOptions::default() }
 }
 
 /// A few gradient steps on the loss and the distance of the outputs, of the rate that momentum brings sgd to.
