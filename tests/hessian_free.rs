@@ -162,15 +162,21 @@ fn a_warm_start_is_the_decayed_final_iterate<T: Scalar>() {
 }
 
 fn rejection_leaves_theta_and_raises_lambda<T: Scalar>() {
-    let (h, batch, start) = problem::<T>(0.01, 40);
-    let (ctx, h) = (Ctx::reference(), h.with_fault(Fault::Cliff(start.clone())));
-    let (mut method, mut theta) = (hf(HessianFreeOptions::default()), start.clone());
-    let report = method.step(&ctx, &h, &mut theta, &batch).unwrap();
-    assert!(report.rejected && report.rho == Some(T::of(f64::NEG_INFINITY)));
-    assert_eq!(theta, start);
-    assert_eq!(method.lambda(), 45.0 * 1.5);
-    assert!(method.last_iterate().is_none());
-    assert_eq!(report.search.unwrap().evaluations, 60);
+    let (sound, batch, start) = problem::<T>(0.01, 40);
+    // λ rises although nothing adapts it
+    for omega in [Some(0.8), None] {
+        let (mut method, mut theta) = (hf(HessianFreeOptions { omega, ..Default::default() }), start.clone());
+        method.step(&Ctx::reference(), &sound, &mut theta, &batch).unwrap();
+        assert!(method.last_iterate().is_some());
+        let (lambda, before) = (method.lambda(), theta.clone());
+        let h = LeastSquares::new(D.0, D.1, T::of(0.01)).with_fault(Fault::Cliff(theta.clone()));
+        let report = method.step(&Ctx::reference(), &h, &mut theta, &batch).unwrap();
+        assert!(report.rejected && report.rho == Some(T::of(f64::NEG_INFINITY)));
+        assert_eq!(theta, before);
+        assert_eq!(method.lambda(), lambda / omega.unwrap_or(2.0 / 3.0));
+        assert!(method.last_iterate().is_none(), "the next solve starts from zero");
+        assert_eq!(report.search.unwrap().evaluations, 60);
+    }
 }
 
 fn curvature_goes_round_the_parts_of_the_batch<T: Scalar>() {

@@ -249,6 +249,9 @@ fn the_best_kept_iterate_is_taken_though_the_last_is_worse() {
     let (mut hf, mut theta) = (HessianFree::new(last, NoPreconditioner).unwrap(), vec![0.0; 3]);
     let shortened = hf.step(&ctx, &h, &mut theta, &()).unwrap();
     assert!(shortened.alpha.unwrap() < 1.0 && shortened.loss_after.unwrap() > losses[1], "{shortened:?}");
+    let alpha = shortened.alpha.unwrap();
+    assert_eq!(theta, kept[2].x.iter().map(|x| alpha * x).collect::<Vec<_>>());
+    assert_eq!(shortened.loss_after.unwrap(), h.loss(&ctx, &theta, &()).unwrap());
 }
 
 /// Everything a step may ask for: products, or their two for K = 0, statistics, the part of the batch, α < 1, refusals.

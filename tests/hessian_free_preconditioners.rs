@@ -1,6 +1,6 @@
 //! Claim: a preconditioner changes how many products the inner solve of a Hessian-free step needs, not what it solves; with
-//! zero iterations the step is K-FAC's, with one from zero the same; K-FAC's preconditioner needs a fraction of the products
-//! of plain conjugate gradient on the digits.
+//! zero iterations the step is K-FAC's, with one from zero the same; on the digits K-FAC's preconditioner needs at most a
+//! quarter of the products of plain conjugate gradient at λ = 10⁻⁴, a third to a half at 10⁻², and saves only early ones at 1.
 #![cfg(feature = "nn")]
 
 #[path = "common/for_both.rs"]
@@ -189,6 +189,25 @@ fn statistics_and_inverses_are_resumed_to_the_same_bits<T: Scalar>() {
     }
 }
 
+/// The inverses of the first three steps are new ones whatever the interval, those of later steps only when it is over.
+fn early_inverses_are_new_and_later_ones_old<T: Scalar>() {
+    let (net, batch, start) = digits_net::<T>(40);
+    let options = HessianFreeOptions { lambda: 1.0, cg_iterations: 2, omega: None, ..HessianFreeOptions::default() };
+    let run = |refresh_interval| {
+        let inner = KroneckerInnerOptions { refresh_interval, fisher: FisherKind::Exact, ..Default::default() };
+        let inner = KroneckerInner::<T, Workspace<T>>::new(inner).unwrap();
+        let (mut hf, mut theta) = (HessianFree::new(options, inner).unwrap(), start.clone());
+        let step = |_| {
+            hf.step(&Ctx::default(), &net, &mut theta, &batch).unwrap();
+            theta.clone()
+        };
+        (0..4).map(step).collect::<Vec<_>>()
+    };
+    let (always, seldom) = (run(1), run(10));
+    assert_eq!(always[..3], seldom[..3]);
+    assert_ne!(always[3], seldom[3]);
+}
+
 const KINDS: [(&str, KfacBlocks, LayerStructure); 3] = [
     ("K-FAC", KfacBlocks::Diagonal, LayerStructure::Kronecker),
     ("EKFAC", KfacBlocks::Diagonal, LayerStructure::EigenKronecker),
@@ -202,74 +221,86 @@ for_both!(
     an_exact_preconditioner_needs_one_iteration,
     with_every_preconditioner_it_is_an_optimizer,
     statistics_and_inverses_are_resumed_to_the_same_bits,
+    early_inverses_are_new_and_later_ones_old,
 );
 
-/// φ after each iteration from zero on B x = -∇h, by Martens' stop or after so many.
+/// φ after each iteration from zero on B x = -∇h, until a stop rule or a limit.
 fn models(
     a: &dyn pullback::SelfAdjoint<f64>,
     m: Option<&dyn Preconditioner<f64>>,
     b: &[f64],
     stall: StallRule,
+    max_iterations: usize,
 ) -> Vec<f64> {
     let mut x = vec![0.0; b.len()];
-    let options =
-        CgOptions { stall: Some(stall), max_iterations: 250, relative_tolerance: 0.0, ..CgOptions::from_zero() };
+    let options = CgOptions { stall: Some(stall), max_iterations, relative_tolerance: 0.0, ..CgOptions::from_zero() };
     let (b, x) = (MatRef::from_column(b), MatMut::from_column(&mut x));
     pcg(&Ctx::default(), a, m, b, x, &options).unwrap().columns()[0].models().to_vec()
 }
 
+/// A λ, and where the medians lie for each of [`KINDS`]: products to 90 % of what plain conjugate gradient lowers φ, and to
+/// all of it, as a share of plain's.
+const BOUNDS: [(f64, [f64; 2], [f64; 2]); 3] =
+    [(1.0, [0.25, 0.5], [0.5, f64::INFINITY]), (1e-2, [0.1, 0.25], [0.25, 0.6]), (1e-4, [0.0, 0.15], [0.0, 0.25])];
+
+/// What K-FAC saves depends on λ: little where λ outweighs most of G, since plain conjugate gradient is done after a few
+/// products there; a quarter needs a small λ. The full network, and why, are in docs/inner_cg.md.
 #[test]
 fn on_the_digits_kfac_needs_a_fraction_of_the_products() {
     let (net, batch, mut theta) = digits_net::<f64>(120);
     let (ctx, never) = (Ctx::default(), StallRule { progress: 1e-12, ..StallRule::default() });
     let options = HessianFreeOptions { lambda: 0.1, cg_iterations: 60, ..HessianFreeOptions::default() };
     let mut trainer = HessianFree::new(options, NoPreconditioner).unwrap();
-    let fresh = || {
-        KINDS.map(|(_, blocks, structure)| {
-            let decay = Decay::new(0.0).unwrap();
-            // the tridiagonal inverse knows factored damping only
-            let damping = match blocks {
-                KfacBlocks::Diagonal => KroneckerDamping::Exact,
-                KfacBlocks::Tridiagonal => KroneckerInnerOptions::default().damping,
-            };
-            let options = KroneckerInnerOptions {
-                blocks,
-                structure,
-                decay,
-                damping,
-                fisher: FisherKind::Exact,
-                ..Default::default()
-            };
-            KroneckerInner::<f64, Workspace<f64>>::new(options).unwrap()
-        })
-    };
-    let (mut kinds, mut ratios) = (fresh(), [const { Vec::new() }; 3]);
+    let mut kinds = KINDS.map(|(_, blocks, structure)| {
+        // the tridiagonal inverse knows factored damping only
+        let damping = match blocks {
+            KfacBlocks::Diagonal => KroneckerDamping::Exact,
+            KfacBlocks::Tridiagonal => KroneckerInnerOptions::default().damping,
+        };
+        let (fisher, decay) = (FisherKind::Exact, Decay::new(0.0).unwrap());
+        let options = KroneckerInnerOptions { blocks, structure, decay, damping, fisher, ..Default::default() };
+        KroneckerInner::<f64, Workspace<f64>>::new(options).unwrap()
+    });
+    let mut ratios = BOUNDS.map(|_| [const { [Vec::new(), Vec::new()] }; 3]);
     for step in 0..16 {
         trainer.step(&ctx, &net, &mut theta, &batch).unwrap();
-        if step % 2 == 0 {
+        if step % 5 != 0 || step == 0 {
             continue;
         }
-        let lambda = trainer.lambda();
-        let damping = Damping::try_from(lambda + net.l2()).unwrap();
         let mut gradient = vec![0.0; theta.len()];
         net.loss_grad(&ctx, &theta, &batch, &mut gradient).unwrap();
         gradient.iter_mut().for_each(|g| *g = -*g);
-        let a = Shifted::new(net.curvature(&ctx, CurvatureMatrix::GaussNewton, &theta, &batch).unwrap(), lambda);
-        let plain = models(&a, None, &gradient, StallRule::default());
-        let target = plain[plain.len() - 1];
-        for (kind, ratios) in kinds.iter_mut().zip(&mut ratios) {
-            let prepare = InnerPreconditioner::<f64, Mlp<f64>>::prepare;
-            prepare(kind, &ctx, &net, &theta, &batch, damping, &mut Passes::default()).unwrap();
-            let m = InnerPreconditioner::<f64, Mlp<f64>>::get(kind).unwrap();
-            let reached = models(&a, Some(m), &gradient, never).iter().position(|&phi| phi <= target);
-            ratios.push(reached.map_or(f64::INFINITY, |n| n as f64 / (plain.len() - 1) as f64));
+        for ((lambda, ..), ratios) in BOUNDS.iter().zip(&mut ratios) {
+            let damping = Damping::try_from(lambda + net.l2()).unwrap();
+            let a = Shifted::new(net.curvature(&ctx, CurvatureMatrix::GaussNewton, &theta, &batch).unwrap(), *lambda);
+            let plain = models(&a, None, &gradient, StallRule::default(), 250);
+            let limit = (plain.len() - 1).min(120); // beyond, it is as good as never
+            let to = |models: &[f64], share: f64| {
+                models.iter().position(|&phi| phi <= share * plain[plain.len() - 1]).map(|n| n as f64)
+            };
+            for (kind, ratios) in kinds.iter_mut().zip(ratios) {
+                let prepare = InnerPreconditioner::<f64, Mlp<f64>>::prepare;
+                prepare(kind, &ctx, &net, &theta, &batch, damping, &mut Passes::default()).unwrap();
+                let m = InnerPreconditioner::<f64, Mlp<f64>>::get(kind).unwrap();
+                let own = models(&a, Some(m), &gradient, never, limit);
+                for (share, ratios) in [0.9, 1.0].into_iter().zip(ratios) {
+                    ratios.push(to(&own, share).unwrap_or(f64::INFINITY) / to(&plain, share).unwrap().max(1.0));
+                }
+            }
         }
     }
-    for ((name, ..), ratios) in KINDS.iter().zip(&mut ratios) {
-        ratios.sort_by(f64::total_cmp);
-        let median = ratios[ratios.len() / 2];
-        println!("{name}: {median} of {ratios:?}");
-        assert!(median <= 1.0, "{name}: {median} of the products of plain conjugate gradient, {ratios:?}");
+    for ((lambda, early, all), ratios) in BOUNDS.iter().zip(&mut ratios) {
+        for ((name, ..), ratios) in KINDS.iter().zip(ratios) {
+            for (bound, ratios) in [early, all].into_iter().zip(ratios) {
+                ratios.sort_by(f64::total_cmp);
+                let median = ratios[ratios.len() / 2];
+                println!("{name}, lambda {lambda}: {median} of {ratios:?}");
+                assert!(
+                    median >= bound[0] && median <= bound[1],
+                    "{name}, lambda {lambda}: {median} of plain's products, {ratios:?}"
+                );
+            }
+        }
     }
 }
 
