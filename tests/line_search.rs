@@ -370,18 +370,20 @@ fn a_lying_slope_and_a_line_without_end_are_told() {
 /// from the end that the first has moved.
 #[test]
 fn hager_zhang_brackets_by_five_and_takes_two_secants() {
-    let search = HagerZhang { sufficient_decrease: 1e-4, curvature: 1e-3, ..HagerZhang::default() };
     // slopes with a zero at 10: below their secants, then above them
     let convex = |a: f64| (a.powi(4) / 4.0 - 1e3 * a, a.powi(3) - 1e3);
-    let concave = |a: f64| ((a + 1.0) * ((a + 1.0) / 11.0).ln() - a, ((a + 1.0) / 11.0).ln());
+    // (its values are too high where it rises, or every slope above zero would do)
+    let concave = |a: f64| (if a > 10.0 { 1.0 } else { -a }, ((a + 1.0) / 11.0).ln());
     let secant = |phi: &dyn Fn(f64) -> (f64, f64), a: f64, b: f64| {
         let (p, q) = (phi(a).1, phi(b).1);
         (a * q - b * p) / (q - p)
     };
-    let cases: [(&dyn Fn(f64) -> (f64, f64), bool); 2] = [(&convex, true), (&concave, false)];
-    for (phi, left) in cases {
+    let cases: [(&dyn Fn(f64) -> (f64, f64), bool, f64, f64); 2] =
+        [(&convex, true, 1e-4, 1e-3), (&concave, false, 1e-4, 0.1)];
+    for (phi, left, sufficient_decrease, curvature) in cases {
+        let search = HagerZhang { sufficient_decrease, curvature, ..HagerZhang::default() };
         let (_, trials) = traced(&search, phi, 1.0, f64::EPSILON);
-        assert_eq!(trials[..3], [1.0, 5.0, 25.0]);
+        assert!(trials[..3] == [1.0, 5.0, 25.0] && trials.len() > 4, "{trials:?}");
         let first = secant(phi, 5.0, 25.0);
         assert_eq!(first < 10.0, left);
         let second = if left { secant(phi, 5.0, first) } else { secant(phi, 25.0, first) };
@@ -391,7 +393,7 @@ fn hager_zhang_brackets_by_five_and_takes_two_secants() {
     }
     // too high counts as too far, whatever the slope says there
     let wall = |a: f64| if a < 0.3 { ((a - 0.1).powi(2), 2.0 * (a - 0.1)) } else { (f64::INFINITY, 1.0) };
-    assert_eq!(traced(&search, wall, 1.0, f64::EPSILON).1[..3], [1.0, 0.5, 0.25]);
+    assert_eq!(traced(&HagerZhang::default(), wall, 1.0, f64::EPSILON).1[..3], [1.0, 0.5, 0.25]);
 }
 
 /// After a trial that is not finite the next lies a tenth of the way, and none as far again.
@@ -410,7 +412,22 @@ fn strong_wolfe_comes_back_from_a_wall_and_stays_before_it() {
             }
             assert!(pair[1] < ceiling, "{trials:?}");
         }
+        // a slope that stays: the steps grow until they meet the wall again
+        let (_, trials) =
+            traced(&search, |a| if a < 0.3 { (-a, -1.0) } else { (f64::NAN, 1.0) }, initial, f64::EPSILON);
+        for (k, &alpha) in trials.iter().enumerate() {
+            assert!(trials[..k].iter().all(|&earlier| earlier < 0.3 || alpha < earlier), "{trials:?}");
+        }
+        let (_, trials) = traced(&search, phi, initial, f64::EPSILON);
         let beyond = trials.iter().take_while(|&&a| a >= 0.3).count();
         assert!(trials[..beyond].windows(2).all(|pair| pair[1] == 0.1 * pair[0]), "{trials:?}");
     }
+}
+
+#[test]
+fn strong_wolfe_goes_on_by_a_tenth_more_at_least() {
+    // the minimum is just beyond the first trial, and the conditions are too strict for that
+    let search = StrongWolfe { curvature: 1e-9, sufficient_decrease: 1e-10, ..StrongWolfe::default() };
+    let phi = |a: f64| ((a - 1.000001).powi(2), 2.0 * (a - 1.000001));
+    assert_eq!(traced(&search, phi, 1.0, f64::EPSILON).1[..2], [1.0, 1.0 + 1.1]);
 }

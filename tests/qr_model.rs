@@ -59,6 +59,10 @@ impl ResidualObjective<f64> for Decayed {
     }
 }
 
+fn length(x: &[f64]) -> f64 {
+    x.iter().map(|x| x * x).sum::<f64>().sqrt()
+}
+
 /// -(JᵀJ + ηI + λD²)⁻¹ ∇h by elimination, D² = diag(JᵀJ + ηI).
 fn oracle(ctx: &Ctx<f64>, h: &Decayed, theta: &[f64], lambda: f64) -> Vec<f64> {
     let n = theta.len();
@@ -99,6 +103,13 @@ fn a_step_is_the_minimizer_of_the_damped_model() {
             assert!(error <= limit, "{problem:?} on {}: {error:e}", ctx.backend().name());
             assert_eq!(report.passes, Passes { forward: report.passes.forward, ..Passes::GRADIENT });
             assert_eq!(report.loss_before, h.loss(&ctx, &start, &()).unwrap());
+            let mut gradient = vec![0.0; start.len()];
+            h.loss_grad(&ctx, &start, &(), &mut gradient).unwrap();
+            let error = relative_error(
+                column(&[report.gradient_norm.unwrap()]).as_ref(),
+                column(&[length(&gradient)]).as_ref(),
+            );
+            assert!(error <= tolerance::<f64>(problem.shape().0, 10.0), "{problem:?}: gradient off by {error:e}");
             assert_eq!(report.loss_after, Some(h.loss(&ctx, &theta, &()).unwrap()));
             let change = report.loss_after.unwrap() - report.loss_before;
             let rho = change / report.predicted_change.unwrap();
@@ -212,6 +223,10 @@ fn a_parameter_without_effect_stays() {
         optimizer.step(&ctx, &h, &mut theta, &()).unwrap();
     }
     assert_eq!(theta[0], 5.0);
+    let mut source = QrModel::default();
+    let mut delta = [7.0, 7.0];
+    source.model(&ctx, &h, &[5.0, 1.0], &()).unwrap().step(&ctx, 0.0, &mut delta).unwrap();
+    assert_eq!(delta[0], 0.0, "whatever stood there before");
     assert!((theta[1] - 2.0).abs() <= tolerance::<f64>(1, 1.0), "{theta:?}");
 }
 

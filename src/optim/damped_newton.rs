@@ -16,7 +16,7 @@
 //!
 //! Deviations  With a fixed λ and a fixed step nothing is evaluated after the step, and none is rejected. With a λ that
 //!             follows ρ a matrix that cannot be factored, or a direction that is not finite, counts as ρ = NaN; a step
-//!             that is below what changes θ ends the trials.
+//!             that is below what changes θ ends the trials. A step longer than `with_longest` allows counts as ρ = NaN.
 //! Cost        a model, then for each λ a solve, a quadratic form and what the search evaluates; no n-vector of state beyond
 //!             that of the source, four of scratch.
 //! Laws        tests/newton.rs, tests/levenberg_marquardt_method.rs, tests/natural_gradient.rs.

@@ -13,7 +13,7 @@
 //! Cost        one gradient, the direction, the trials of the search. With [`Batches::Fixed`] the gradient is that of the
 //!             accepted trial; with changing batches y costs none beyond the trial's where the search takes slopes. Five
 //!             n-vectors beside the direction's state.
-//! Laws        tests/descent_methods.rs.
+//! Laws        tests/descent_methods.rs, tests/descent_rules.rs.
 //! Reference   J. Nocedal, S. J. Wright, Numerical Optimization (2006), chapter 3, Eq 3.60 for the first α.
 
 use super::direction::{AcceptedStep, Direction};

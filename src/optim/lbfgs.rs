@@ -5,7 +5,7 @@
 //! q ← γ q;   oldest to newest   q ← q + (a_i - yᵢᵀq / sᵢᵀyᵢ) sᵢ;       p = -q
 //! ```
 //! Cost        one gradient, the search, 8mn flops; 2mn numbers of state.
-//! Laws        tests/descent_methods.rs (with all pairs and a fixed γ it is BFGS).
+//! Laws        tests/descent_methods.rs (with all pairs and a fixed γ it is BFGS), tests/descent_rules.rs.
 //! Reference   J. Nocedal, Math. Comp. 35 (1980) 773-782, doi 10.1090/S0025-5718-1980-0572855-7; D. C. Liu, J. Nocedal,
 //!             Math. Program. 45 (1989) 503-528, doi 10.1007/BF01589116.
 

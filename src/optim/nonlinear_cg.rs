@@ -11,7 +11,7 @@
 //!
 //! Deviations  y is of one batch, g of the present one: with changing batches they differ. A β that is not finite is a restart.
 //! Cost        one gradient, the search, and up to 12n flops; two n-vectors of state.
-//! Laws        tests/descent_methods.rs (linear conjugate gradients on quadratics).
+//! Laws        tests/descent_methods.rs (linear conjugate gradients on quadratics), tests/descent_rules.rs (each β).
 //! Reference   R. Fletcher, C. M. Reeves, Comput. J. 7 (1964) 149-154, doi 10.1093/comjnl/7.2.149; E. Polak, G. Ribière,
 //!             RIRO 3 (1969) 35-43; M. R. Hestenes, E. Stiefel, J. Res. NBS 49 (1952) 409-436, doi 10.6028/jres.049.044;
 //!             W. W. Hager, H. Zhang, SIAM J. Optim. 16 (2005) 170-192, doi 10.1137/030601880;

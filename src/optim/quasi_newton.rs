@@ -5,7 +5,7 @@
 //! ```
 //! so that sᵀŷ = c sᵀBs > 0. Since s = -α B⁻¹∇h, B s = -α ∇h costs nothing.
 //!
-//! Laws        tests/descent_methods.rs.
+//! Laws        tests/descent_methods.rs, tests/descent_rules.rs.
 //! Reference   M. J. D. Powell, A fast algorithm for nonlinearly constrained optimization calculations, Lecture Notes in
 //!             Mathematics 630 (1978) 144-157, doi 10.1007/BFb0067703.
 

@@ -14,6 +14,8 @@ mod curvature_objective;
 mod data_readers;
 #[path = "../descent_methods.rs"]
 mod descent_methods;
+#[path = "../descent_rules.rs"]
+mod descent_rules;
 #[path = "../diagonal_moments.rs"]
 mod diagonal_moments;
 #[path = "../eigen_kronecker_moments.rs"]

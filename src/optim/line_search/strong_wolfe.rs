@@ -10,7 +10,8 @@
 //!             to ε. After a value or slope that is not finite the next trial lies a tenth of the way, and never again as
 //!             far. A search that ends without an acceptable α gives the lowest it met.
 //! Cost        one loss and gradient for each trial; two or three trials are common.
-//! Laws        tests/line_search.rs (the six published functions, the noise floor, regions that are not finite).
+//! Laws        tests/line_search.rs (the evaluations and points of the paper's six tables, the noise floor, regions that are
+//!             not finite).
 //! Reference   J. J. Moré, D. J. Thuente, ACM Trans. Math. Software 20 (1994) 286-307, doi 10.1145/192115.192132;
 //!             J. Nocedal, S. J. Wright, Numerical Optimization (2006), section 3.5.
 
