@@ -176,3 +176,125 @@ fn the_tables_are_those_of_the_races() {
         std::fs::write(path, page).unwrap();
     }
 }
+
+/// Updates until the k-th loss: passes come evenly with steps.
+fn updates(race: &Race, optimizer: &str, k: usize) -> Vec<f64> {
+    let passes = race.of(optimizer, &format!("passes_{k}"));
+    let a_step = race.of(optimizer, "passes").into_iter().zip(race.of(optimizer, "steps")).map(|(p, s)| p / s);
+    passes.into_iter().zip(a_step).map(|(p, each)| p / each).collect()
+}
+
+const KFAC: [&str; 4] = ["kfac", "kfac-no-momentum", "ekfac", "kfac-tridiagonal"];
+const HF_KRONECKER: [&str; 3] = ["hf-kfac", "hf-ekfac", "hf-tridiagonal"];
+
+fn smallest(values: impl IntoIterator<Item = f64>) -> f64 {
+    values.into_iter().fold(f64::INFINITY, f64::min)
+}
+
+/// "K-FAC is first at each loss of the digits and the curves; ..."
+#[test]
+fn kfac_is_first_on_autoencoders() {
+    for file in ["race_digits.csv", "race_curves.csv"] {
+        let race = Race::read(file);
+        for k in 1..=3 {
+            let seconds = format!("seconds_{k}");
+            let kfac = smallest(KFAC.iter().flat_map(|name| race.of(name, &seconds)));
+            for row in race.runs() {
+                let name = race.cell(row, "optimizer");
+                if let Some(other) = race.number(row, &seconds)
+                    && !KFAC.contains(&name)
+                {
+                    assert!(kfac <= other, "{file}: {name} reaches loss {k} in {other} s, K-FAC in {kfac}");
+                }
+            }
+        }
+    }
+}
+
+/// "... its last one three times as soon as Adam and six times as soon as sgd, with a tenth of their updates"
+#[test]
+fn kfac_needs_few_updates() {
+    let race = Race::read("race_digits.csv");
+    let (kfac, adam, sgd) =
+        (race.one("kfac", "seconds_3"), race.one("adam", "seconds_3"), race.one("sgd", "seconds_3"));
+    assert!(3.0 * kfac <= adam && 6.0 * kfac <= sgd, "{kfac} {adam} {sgd}");
+    for k in 2..=3 {
+        let [kfac, adam, sgd] = ["kfac", "adam", "sgd"].map(|name| updates(&race, name, k)[0]);
+        assert!(kfac <= 0.15 * adam && kfac <= 0.1 * sgd, "loss {k}: {kfac} {adam} {sgd}");
+    }
+    // seed by seed, at the losses of the second table
+    let seeds = Race::read("race_seeds.csv");
+    for k in 1..=3 {
+        let [kfac, adam, sgd] = ["kfac", "adam", "sgd"].map(|name| updates(&seeds, name, k));
+        assert_eq!((kfac.len(), adam.len(), sgd.len()), (5, 5, 5), "loss {k}");
+        let (_, most) = range(&kfac);
+        assert!(most <= 0.2 * range(&adam).0 && most <= 0.1 * range(&sgd).0, "{kfac:?} {adam:?} {sgd:?}");
+    }
+}
+
+/// "Hessian-free with K-FAC inside ends lowest of all on the digits"
+#[test]
+fn hessian_free_with_kfac_ends_lowest() {
+    let race = Race::read("race_digits.csv");
+    let mut first = race.ranking();
+    first.truncate(3);
+    first.sort();
+    let mut expected = HF_KRONECKER.map(str::to_owned);
+    expected.sort();
+    assert_eq!(first, expected);
+    let seeds = Race::read("race_seeds.csv");
+    let (_, worst) = range(&seeds.of("hf-kfac", "best_train_loss"));
+    for name in ["sgd", "adam", "kfac", "hf-martens"] {
+        assert!(worst < range(&seeds.of(name, "best_train_loss")).0, "{name}");
+    }
+}
+
+/// "With momentum K-FAC takes half of the updates on all cases, and no fewer than nine tenths on minibatches of 256"
+#[test]
+fn momentum_pays_where_there_is_little_noise() {
+    let (full, mini) = (Race::read("race_momentum_full.csv"), Race::read("race_momentum_256.csv"));
+    let (with, without) = (updates(&full, "kfac", 3), updates(&full, "kfac-no-momentum", 3));
+    assert_eq!((with.len(), without.len()), (5, 5));
+    assert!(range(&with).1 < range(&without).0, "{with:?} {without:?}");
+    assert!(median(with.clone()) <= 0.55 * median(without.clone()), "{with:?} {without:?}");
+    let (with, without) = (updates(&mini, "kfac", 3), updates(&mini, "kfac-no-momentum", 3));
+    let share = median(with) / median(without);
+    assert!((0.85..=1.0).contains(&share), "{share}");
+}
+
+/// "The lowest training losses are not the lowest test losses"
+#[test]
+fn a_low_training_loss_is_not_a_low_test_loss() {
+    let race = Race::read("race_digits.csv");
+    let tests: Vec<f64> = race.ranking().iter().map(|name| race.one(name, "test_loss")).collect();
+    let middle = median(tests.clone());
+    assert!(tests[..8].iter().all(|&loss| loss > middle), "{tests:?}");
+    let diabetes = Race::read("race_diabetes.csv");
+    for name in diabetes.ranking() {
+        let (train, test) = (diabetes.one(&name, "train_loss"), diabetes.one(&name, "test_loss"));
+        assert!(test > 10.0 * train, "{name} overfits: {train}, {test}");
+    }
+}
+
+/// "Methods that multiply by a matrix of all cases without a good preconditioner are behind Adam at every loss"
+#[test]
+fn plain_truncated_newton_is_slow_on_the_digits() {
+    let race = Race::read("race_digits.csv");
+    for name in ["hf", "newton", "gauss-newton", "trust-region", "levenberg-marquardt", "natural-gradient"] {
+        for k in 1..=3 {
+            let adam = race.one("adam", &format!("seconds_{k}"));
+            let own = race.of(name, &format!("seconds_{k}"));
+            assert!(own.iter().all(|&s| s > 3.0 * adam), "{name}, loss {k}: {own:?}, adam {adam}");
+        }
+    }
+}
+
+/// "A network of some hundred parameters: trust region, Newton and Levenberg-Marquardt end lowest"
+#[test]
+fn dense_methods_win_on_a_small_network() {
+    let race = Race::read("race_diabetes.csv");
+    let mut first = race.ranking();
+    first.truncate(4);
+    first.sort();
+    assert_eq!(first, ["levenberg-marquardt", "newton", "newton-absolute", "trust-region"]);
+}
