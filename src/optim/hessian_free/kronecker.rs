@@ -7,7 +7,8 @@
 //! than the part of the batch from which B is made; ε = 0 makes them those of that part alone.
 //!
 //! Cost        a forward and a backward pass for each update of the statistics; a refresh of the factorizations.
-//! Laws        tests/hessian_free_preconditioners.rs.
+//!             What it saves by λ: docs/inner_cg.md.
+//! Laws        tests/hessian_free_preconditioners.rs, tests/hessian_free_laws.rs.
 //! Reference   J. Martens, R. Grosse, ICML 2015, arXiv:1503.05671; chapter section 6.
 
 use super::InnerPreconditioner;

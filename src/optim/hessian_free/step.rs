@@ -23,7 +23,7 @@
 //! Cost        2K + 2 passes for gradient and products, as the chapter counts; beside them one forward pass for B, a product
 //!             each for a warm start and for the true residual, the preconditioner's, and those of 4 to 6. One n-vector of
 //!             state and log K kept iterates during a step.
-//! Laws        tests/hessian_free.rs, tests/hessian_free_preconditioners.rs.
+//! Laws        tests/hessian_free.rs, tests/hessian_free_laws.rs, tests/hessian_free_preconditioners.rs.
 //! Reference   J. Martens, Deep learning via Hessian-free optimization, ICML 2010; chapter sections 3.1, 4.1 and 6.
 
 use super::search::{along, backtrack, loss_at};
