@@ -76,13 +76,14 @@ fn yanai(b1: f64, b2: f64) -> impl Fn(f64) -> (f64, f64) {
 }
 
 type Phi = Box<dyn Fn(f64) -> (f64, f64)>;
+type Published = (Phi, f64, f64, [usize; 4], [f64; 4]);
 
 /// The six functions, with c₁, c₂, and the evaluations and α that the paper's tables I to VI give for 10⁻³, 10⁻¹, 10, 10³.
 ///
 /// Checked against the tests of two packages in R that reproduce the tables and note where they differ from print: `mize`
 /// (all 24 counts the same) and `mbest` (which quotes the printed counts where its own differ). The digits of α are mize's,
 /// which are those of MINPACK's `cvsrch`; print has two.
-fn published() -> Vec<(Phi, f64, f64, [usize; 4], [f64; 4])> {
+fn published() -> Vec<Published> {
     let first = |a: f64| (-a / (a * a + 2.0), (a * a - 2.0) / (a * a + 2.0).powi(2));
     let second = |a: f64| {
         let t = a + 0.004;
@@ -378,8 +379,8 @@ fn hager_zhang_brackets_by_five_and_takes_two_secants() {
         let (p, q) = (phi(a).1, phi(b).1);
         (a * q - b * p) / (q - p)
     };
-    let cases: [(&dyn Fn(f64) -> (f64, f64), bool, f64, f64); 2] =
-        [(&convex, true, 1e-4, 1e-3), (&concave, false, 1e-4, 0.1)];
+    type Case<'a> = (&'a dyn Fn(f64) -> (f64, f64), bool, f64, f64);
+    let cases: [Case<'_>; 2] = [(&convex, true, 1e-4, 1e-3), (&concave, false, 1e-4, 0.1)];
     for (phi, left, sufficient_decrease, curvature) in cases {
         let search = HagerZhang { sufficient_decrease, curvature, ..HagerZhang::default() };
         let (_, trials) = traced(&search, phi, 1.0, f64::EPSILON);
