@@ -117,7 +117,7 @@ fn panel(area: &Area<'_>, unit: &str, curves: &[Curve<'_>], crowded: bool, x: fn
     }
     let (first, last) = range(curves.iter().filter_map(|c| c.points.last()).map(|s| x(s)));
     // the start, x = 0, has no place on a logarithmic axis
-    let log_x = last > STEP_SPAN * first && first > 0.0;
+    let log_x = last > 0.0 && (crowded || last > STEP_SPAN * first && first > 0.0);
     let log_y = bottom > 0.0 && top > LOSS_SPAN * bottom;
     let right = if last > 0.0 { last * 1.03 } else { 1.0 };
     let left = if log_x { range(points().map(|s| x(s)).filter(|&x| x > 0.0)).0 } else { 0.0 };
