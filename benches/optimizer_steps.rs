@@ -46,13 +46,16 @@ fn tuned(task: Task) -> Tuned {
     }
 }
 
-fn problems() -> Result<[(&'static str, Task, Mlp<T>, Batch<T>); 2]> {
+/// Name, task, network and cases.
+type Problem = (&'static str, Task, Mlp<T>, Batch<T>);
+
+fn problems() -> Result<[Problem; 2]> {
     let set = diabetes::load::<T>()?.split(0.2, 1)?.0;
     let set = set.standardized(&set.standardization()?)?;
     let regression =
         Mlp::<T>::builder(10).layer(20, Activation::Tanh).layer(1, Activation::Identity).l2(defaults::L2 as T);
     let regression = regression.build()?;
-    let targets = set.target_matrix().map_or_else(|| set.inputs(), |targets| targets);
+    let targets = set.target_matrix().unwrap_or_else(|| set.inputs());
     let patients = Batch::new(set.inputs(), targets)?;
     let images = digits::load::<T>()?;
     let images = Batch::autoencoder(images.inputs().submatrix(0, 0, 64, 256)?)?;

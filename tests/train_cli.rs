@@ -449,3 +449,39 @@ fn everyone_resumes_with_the_same_bits() {
         assert_eq!(whole, taken_up, "{name}");
     }
 }
+
+/// Growing batches, a falling rate and an average of iterates: each changes the run as it says, and is saved with it.
+#[test]
+fn schedules_batches_and_averages() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    let run = |log: &str, more: &[&str]| {
+        let args = [&DIABETES[..], &["--optimizer", "sgd", "--batch", "50", "--log", log], more].concat();
+        let output = train(path, &args);
+        assert!(output.status.success(), "{output:?}");
+        let log = events(&path.join(log));
+        let step = |k: u64| log.iter().find(|e| e["event"] == "step" && e["step"] == k).cloned();
+        (number(&step(1).unwrap(), "train_loss").unwrap(), number(&step(6).unwrap(), "train_loss").unwrap())
+    };
+    let plain = run("plain.jsonl", &["--steps", "6"]);
+    for (option, value) in [("--grow-batch", "6"), ("--decay", "0.5"), ("--average", "2")] {
+        let with = run("with.jsonl", &["--steps", "6", option, value]);
+        assert_eq!(with.0, plain.0, "{option}: the first step is that of the plain run");
+        assert!(with.1 != plain.1, "{option} changes the run");
+        run("half.jsonl", &["--steps", "6", option, value, "--checkpoint", "run.bin"]);
+        let again = train(
+            path,
+            &[
+                &DIABETES[..],
+                &["--optimizer", "sgd", "--batch", "50", "--steps", "9", option, value, "--resume", "run.bin"],
+            ]
+            .concat(),
+        );
+        assert!(again.status.success(), "{again:?}");
+        let without = [&DIABETES[..], &["--optimizer", "sgd", "--batch", "50", "--steps", "9", "--resume", "run.bin"]];
+        assert_eq!(train(path, &without.concat()).status.code(), Some(1), "{option} belongs to the run");
+    }
+    // the average lags behind: on the way down its loss is higher
+    let averaged = run("average.jsonl", &["--steps", "6", "--average", "0"]);
+    assert!(averaged.1 > plain.1, "{averaged:?} {plain:?}");
+}

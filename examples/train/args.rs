@@ -101,6 +101,20 @@ pub struct Args {
     #[arg(long, verbatim_doc_comment, value_name = "LAMBDA", value_parser = positive)]
     pub damping: Option<f64>,
 
+    /// Minibatches that grow exponentially from --batch to all cases, which
+    /// they hold from step K on
+    #[arg(long, verbatim_doc_comment, value_name = "K", value_parser = clap::value_parser!(u64).range(2..))]
+    pub grow_batch: Option<u64>,
+
+    /// The learning rate of sgd and heavy-ball falls as 1 / (1 + T step)
+    #[arg(long, verbatim_doc_comment, value_name = "T", value_parser = positive)]
+    pub decay: Option<f64>,
+
+    /// Losses are those of the average of the iterates so far, with weights
+    /// that grow like the power P of the step
+    #[arg(long, verbatim_doc_comment, value_name = "P", value_parser = clap::value_parser!(u32).range(0..=1000))]
+    pub average: Option<u32>,
+
     /// Print which optimizer reached which training loss when: up to three
     /// losses such as `20,15,14`, or `auto` for the best of all plus 1/4,
     /// 1/16 and 1/64 of the way to it from the start

@@ -136,10 +136,11 @@ fn fitting<T: Scalar>(args: &Args, problem: &Problem<T>) -> Result<(Vec<Kind>, V
 
 /// What a checkpoint must have been made with to be resumed.
 fn identity(args: &Args, optimizer: &str) -> String {
-    let Args { data, target, batch, seed, lr, damping, .. } = args;
+    let Args { data, target, batch, seed, lr, damping, grow_batch, decay, average, .. } = args;
     let task = args.task().name();
     format!(
-        "{optimizer} on {data}, {task}, target {target:?}, batch {batch:?}, seed {seed}, {lr:?}, lambda {damping:?}"
+        "{optimizer} on {data}, {task}, target {target:?}, batch {batch:?} {grow_batch:?}, seed {seed}, {lr:?} {decay:?}, \
+         lambda {damping:?}, average {average:?}"
     )
 }
 

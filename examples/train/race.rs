@@ -6,7 +6,10 @@ use std::time::Instant;
 use pullback::nn::data::{Dataset, Minibatches, Partial};
 use pullback::nn::{Batch, Metrics, Mlp};
 use pullback::optim::checkpoint::Run as Saved;
-use pullback::optim::{Objective, ParamLayout, Passes, PhaseSeconds, StepReport};
+use pullback::optim::{
+    Decline, GrowingBatch, Objective, ParamLayout, Passes, PhaseSeconds, PolynomialAverage, Schedule as Declining,
+    StepReport,
+};
 use pullback::{Ctx, Error, Scalar};
 use serde::{Deserialize, Serialize};
 
@@ -63,6 +66,7 @@ pub fn train<T: Scalar>(
     let fresh = State {
         racer,
         theta: problem.start.clone(),
+        average: saves.args.average.map(PolynomialAverage::new).transpose()?,
         order,
         steps: 0,
         seconds,
@@ -74,6 +78,8 @@ pub fn train<T: Scalar>(
     let State { steps, seconds, passes, phases, .. } = state;
     let name = kind.name();
     let mut run = Run { name, steps, seconds, passes, phases, lambda: None, rho: None, report: None };
+    let rate = saves.args.decay.map(|rate| Declining::new(tuned.sgd.0, Decline::Inverse { rate })).transpose()?;
+    let growing = saves.args.grow_batch.map(|k| GrowingBatch::new(cases, train.len(), k)).transpose()?;
     let mut schedule = Schedule::new(budget);
     let mut error = None;
     let mut evaluated = None;
@@ -81,7 +87,7 @@ pub fn train<T: Scalar>(
         let over = budget.is_spent(run.steps, run.seconds) || interrupted.load(Ordering::Relaxed) || error.is_some();
         if (schedule.due(run.steps, run.seconds) || over) && evaluated != Some(run.steps) {
             evaluated = Some(run.steps);
-            let losses = [judge.sampled(&state.theta, train)?.loss, judge.sampled(&state.theta, test)?.loss];
+            let losses = [judge.sampled(state.judged(), train)?.loss, judge.sampled(state.judged(), test)?.loss];
             recorder.step(run.step(losses));
         }
         if saves.due(run.steps, over) {
@@ -94,10 +100,16 @@ pub fn train<T: Scalar>(
         }
         let began = Instant::now();
         if !stays {
-            batch.select(train.inputs(), train.target_matrix(), state.order.next_batch())?;
+            let cases = growing.map_or(cases, |growing| growing.cases(run.steps + 1));
+            batch.select(train.inputs(), train.target_matrix(), &state.draw(cases))?;
+        }
+        if let Some(rate) = rate {
+            state.racer.set_rate(rate.at(run.steps))?;
         }
         match state.racer.step(ctx, net, &mut state.theta, &batch) {
             Ok(report) => {
+                let State { average, theta, .. } = &mut state;
+                average.iter_mut().for_each(|average| average.update(theta));
                 run.seconds += began.elapsed().as_secs_f64();
                 if saves.args.log_steps {
                     recorder.report(Report { optimizer: name, step: run.steps, report: record(&report) });
@@ -111,7 +123,7 @@ pub fn train<T: Scalar>(
             Err(e) => error = Some(e.to_string()),
         }
     }
-    let (on_train, on_test) = (judge.all(&state.theta, train)?, judge.all(&state.theta, test)?);
+    let (on_train, on_test) = (judge.all(state.judged(), train)?, judge.all(state.judged(), test)?);
     recorder.end(End {
         optimizer: name,
         cases,
@@ -135,11 +147,29 @@ pub fn train<T: Scalar>(
 struct State<T: Scalar> {
     racer: Racer<T>,
     theta: Vec<T>,
+    average: Option<PolynomialAverage<T>>,
     order: Minibatches,
     steps: u64,
     seconds: f64,
     passes: Passes,
     phases: PhaseSeconds,
+}
+
+impl<T: Scalar> State<T> {
+    /// The parameters that losses are taken at.
+    fn judged(&self) -> &[T] {
+        self.average.as_ref().and_then(PolynomialAverage::get).unwrap_or(&self.theta)
+    }
+
+    /// The next cases: as many minibatches as it takes.
+    fn draw(&mut self, cases: usize) -> Vec<usize> {
+        let mut drawn = self.order.next_batch().to_vec();
+        while drawn.len() < cases {
+            let missing = cases - drawn.len();
+            drawn.extend(self.order.next_batch().iter().take(missing));
+        }
+        drawn
+    }
 }
 
 /// When and where a run is saved, and what it goes on from.

@@ -66,6 +66,16 @@ racers! {
     HfKronecker(Box<HessianFree<T, KroneckerInner<T, Workspace<T>>>>)
 }
 
+impl<T: Scalar> Racer<T> {
+    /// A learning rate, for those that a schedule may give one.
+    pub fn set_rate(&mut self, rate: f64) -> Result<(), Error> {
+        match self {
+            Racer::Sgd(sgd) => sgd.set_learning_rate(T::of(rate)),
+            _ => Ok(()),
+        }
+    }
+}
+
 /// The numbers that the command line or the defaults of the task give.
 #[derive(Debug, Clone, Copy)]
 pub struct Tuned {
