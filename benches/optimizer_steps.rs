@@ -24,6 +24,7 @@ mod defaults;
 #[allow(dead_code)]
 #[path = "../examples/train/kinds.rs"]
 mod kinds;
+#[allow(dead_code)]
 #[path = "../examples/train/racers.rs"]
 mod racers;
 
