@@ -298,6 +298,9 @@ fn a_low_training_loss_is_not_a_low_test_loss() {
     let tests: Vec<f64> = race.ranking().iter().map(|name| race.one(name, "test_loss")).collect();
     let middle = median(tests.clone());
     assert!(tests[..8].iter().all(|&loss| loss > middle), "{tests:?}");
+    let lowest = smallest(HF_KRONECKER.map(|name| race.one(name, "test_loss")));
+    let others = race.ranking().into_iter().filter(|name| !HF_KRONECKER.contains(&name.as_str()));
+    assert!(others.map(|name| race.one(&name, "test_loss")).all(|loss| 1.5 * loss < lowest), "by far the highest");
     let diabetes = Race::read("race_diabetes.csv");
     for name in diabetes.ranking() {
         let (train, test) = (diabetes.one(&name, "train_loss"), diabetes.one(&name, "test_loss"));
