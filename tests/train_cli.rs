@@ -429,6 +429,11 @@ fn what_does_not_fit_is_left_out() {
     assert!(stdout.lines().all(|line| line.chars().count() <= 80), "{stdout}");
     let csv = std::fs::read_to_string(folder.path().join("t.csv")).unwrap();
     assert_eq!(csv.lines().count(), 1 + optimizers(folder.path()).len());
+    // nor does one that cannot be made cost the others
+    let args = ["--optimizer", "sgd,levenberg-marquardt", "--steps", "1", "--damping", "1e30"];
+    let (code, stdout, _) = out(&train(folder.path(), &[&DIABETES[..], &args].concat()));
+    assert_eq!(code, Some(0), "{stdout}");
+    assert!(stdout.contains("\nsgd ") && stdout.contains("left out: levenberg-marquardt failed: "), "{stdout}");
 }
 
 /// Saved in the middle and taken up again, every one of them ends with the same bits.

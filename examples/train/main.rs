@@ -63,7 +63,7 @@ fn run<T: Scalar>(args: &Args) -> Result<(), Failure> {
     let problem = Problem::<T>::load(args)?;
     let tuned = tuned(args, &problem);
     let settings = settings(args, &ctx, &problem, &tuned);
-    let (kinds, skips) = fitting(args, &problem)?;
+    let (kinds, mut skips) = fitting(args, &problem)?;
     let interrupted = Arc::new(AtomicBool::new(false));
     let flag = Arc::clone(&interrupted);
     ctrlc::set_handler(move || flag.store(true, Ordering::Relaxed))?;
@@ -83,13 +83,23 @@ fn run<T: Scalar>(args: &Args) -> Result<(), Failure> {
     let budget = Budget { seconds: settings.seconds, steps: settings.steps };
     keeper.log.write(&Event::Start(Box::new(settings.clone())));
     skips.iter().for_each(|skip| keeper.log.write(&Event::Skip(skip.clone())));
+    let several = kinds.len() > 1;
     for kind in kinds {
         if interrupted.load(Ordering::Relaxed) {
             break;
         }
         keeper.begin(kind.name());
         let saves = Saves { kind: identity(args, kind.name()), args };
-        race::train(&ctx, &problem, (kind, &tuned), budget, &saves, args.seed, &interrupted, &mut keeper)?;
+        let done = race::train(&ctx, &problem, (kind, &tuned), budget, &saves, args.seed, &interrupted, &mut keeper);
+        match done {
+            // one that cannot be made with these options must not cost the others
+            Err(e) if several => {
+                let skip = Skip { optimizer: kind.name(), reason: format!("failed: {e}") };
+                keeper.log.write(&Event::Skip(skip.clone()));
+                skips.push(skip);
+            }
+            done => done?,
+        }
     }
     let (steps, ends, log) = keeper.close();
     let losses = args.targets().map_or_else(Vec::new, |targets| targets::losses(&targets, &steps));
@@ -98,8 +108,9 @@ fn run<T: Scalar>(args: &Args) -> Result<(), Failure> {
     let csv = csv.map(|csv| results::write(&settings, (&steps, &ends, &skips), &losses, csv)).transpose();
     let mut text = table::table(&ends);
     if args.targets().is_some() {
-        text += &format!("\n{}", table::targets(&steps, &ends, &skips, &losses));
+        text += &format!("\n{}", table::targets(&steps, &ends, &losses));
     }
+    text += &table::left_out(&skips);
     let files = [
         ("log", log.as_ref().ok()),
         ("plot", plot.as_ref().ok()),

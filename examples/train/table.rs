@@ -44,8 +44,8 @@ fn row(cells: [&str; 8]) -> String {
     format!("{optimizer:<23} {steps:>6} {seconds:>6} {passes:>7} {train:>7} {test:>8} {first:>7} {second:>8}\n")
 }
 
-/// When each optimizer reached each loss, in the order of the best; under it those that did not fit.
-pub fn targets(steps: &[Step], ends: &[End], skips: &[Skip], targets: &[f64]) -> String {
+/// When each optimizer reached each loss, in the order of the best.
+pub fn targets(steps: &[Step], ends: &[End], targets: &[f64]) -> String {
     let mut text = format!("{:<23} {:>8}", "training loss", "best");
     targets.iter().for_each(|&target| text += &format!(" {:>15}", number(target)));
     text += &format!("\n{:<23} {:>8}", "", "");
@@ -63,10 +63,12 @@ pub fn targets(steps: &[Step], ends: &[End], skips: &[Skip], targets: &[f64]) ->
         }
         text.push('\n');
     }
-    for skip in skips {
-        text += &format!("left out: {} {}\n", skip.optimizer, skip.reason);
-    }
     text
+}
+
+/// A line for each that did not take part.
+pub fn left_out(skips: &[Skip]) -> String {
+    skips.iter().map(|skip| format!("left out: {} {}\n", skip.optimizer, skip.reason)).collect()
 }
 
 /// Five significant digits, in at most 7 characters; 8 with a sign.
