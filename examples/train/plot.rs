@@ -66,8 +66,9 @@ fn draw(title: &str, steps: &[Step], svg: &mut String) -> Draw {
     let root = SVGBackend::with_string(svg, size).into_drawing_area();
     root.fill(&WHITE)?;
     let root = root.titled(title, ("sans-serif", 20))?;
-    let (panels, beside) = root.split_horizontally(size.0 - if crowded { LEGEND } else { 0 });
-    let (left, right) = panels.split_horizontally((size.0 - if crowded { LEGEND } else { 0 }) / 2);
+    let width = size.0 - if crowded { LEGEND } else { 0 };
+    let (panels, beside) = root.split_horizontally(width);
+    let (left, right) = panels.split_horizontally(width / 2);
     panel(&left, "seconds", &curves, crowded, |step| step.seconds)?;
     if crowded {
         panel(&right, "passes", &curves, crowded, |step| step.passes as f64)?;

@@ -60,18 +60,20 @@ pub fn train<T: Scalar>(
     let stays = kind.cases() == Cases::Full;
     let first: Vec<usize> = if stays { (0..cases).collect() } else { order.clone().next_batch().to_vec() };
     batch.select(train.inputs(), train.target_matrix(), &first)?;
-    let began = Instant::now();
-    let racer = racer(kind, tuned, ctx, net, &problem.start, &batch)?;
-    let seconds = began.elapsed().as_secs_f64();
-    let fresh = State {
-        racer,
-        theta: problem.start.clone(),
-        average: saves.args.average.map(PolynomialAverage::new).transpose()?,
-        order,
-        steps: 0,
-        seconds,
-        passes: Passes::default(),
-        phases: PhaseSeconds { curvature: seconds, ..PhaseSeconds::default() },
+    let fresh = || {
+        let began = Instant::now();
+        let racer = racer(kind, tuned, ctx, net, &problem.start, &batch)?;
+        let seconds = began.elapsed().as_secs_f64();
+        Ok(State {
+            racer,
+            theta: problem.start.clone(),
+            average: saves.args.average.map(PolynomialAverage::new).transpose()?,
+            order,
+            steps: 0,
+            seconds,
+            passes: Passes::default(),
+            phases: PhaseSeconds { curvature: seconds, ..PhaseSeconds::default() },
+        })
     };
     let mut state = saves.resumed(net.layout(), fresh)?;
     let mut judge = Judge::new(ctx, problem, seed)?;
@@ -100,8 +102,9 @@ pub fn train<T: Scalar>(
         }
         let began = Instant::now();
         if !stays {
-            let cases = growing.map_or(cases, |growing| growing.cases(run.steps + 1));
-            batch.select(train.inputs(), train.target_matrix(), &state.draw(cases))?;
+            let grown = growing.map(|growing| state.draw(growing.cases(run.steps + 1)));
+            let drawn = grown.as_deref().unwrap_or_else(|| state.order.next_batch());
+            batch.select(train.inputs(), train.target_matrix(), drawn)?;
         }
         if let Some(rate) = rate {
             state.racer.set_rate(rate.at(run.steps))?;
@@ -189,9 +192,13 @@ impl Saves<'_> {
         self.args.checkpoint.as_ref().map_or(Ok(()), |path| run.save::<T, _>(path, state))
     }
 
-    fn resumed<T: Scalar>(&self, layout: &ParamLayout, fresh: State<T>) -> Result<State<T>, Error> {
+    fn resumed<T: Scalar>(
+        &self,
+        layout: &ParamLayout,
+        fresh: impl FnOnce() -> Result<State<T>, Error>,
+    ) -> Result<State<T>, Error> {
         let run = Saved { kind: &self.kind, layout };
-        self.args.resume.as_ref().map_or(Ok(fresh), |path| run.load::<T, _>(path))
+        self.args.resume.as_ref().map_or_else(fresh, |path| run.load::<T, _>(path))
     }
 }
 
