@@ -7,26 +7,13 @@ mod for_both;
 #[path = "common/optimizers.rs"]
 mod optimizers;
 
-use optimizers::{Entry, Saved, all};
+use optimizers::{Entry, Saved, all, problem};
 use pullback::curvature::precondition::{IncompleteCholesky, Jacobi, SparseLower};
-use pullback::nn::{Activation, Batch, Init, Mlp};
+use pullback::nn::Mlp;
 use pullback::optim::checkpoint::Run;
 use pullback::optim::{Objective, ParamLayout, PhaseSeconds, StepReport};
 use pullback::testing::{contexts, gallery};
-use pullback::{Ctx, Damping, LinearOperator, Mat, Scalar};
-
-/// A network 4-5-3 with a bias each, and three batches.
-fn problem<T: Scalar>() -> (Mlp<T>, Vec<T>, Vec<Batch<T>>) {
-    let builder = Mlp::builder(4).layer(5, Activation::Tanh).layer(3, Activation::Identity);
-    let net = builder.l2(T::of(1e-3)).build().unwrap();
-    let theta = net.init(Init::GlorotUniform, 3);
-    let batch = |seed| {
-        let (x, t): (Mat<T>, Mat<T>) = (gallery::uniform(4, 12, seed), gallery::uniform(3, 12, seed + 100));
-        net.batch(x.as_ref(), t.as_ref()).unwrap()
-    };
-    let batches = (0..3).map(batch).collect();
-    (net, theta, batches)
-}
+use pullback::{Ctx, Damping, LinearOperator, Scalar};
 
 fn goes_on_bit_for_bit<T: Scalar>() {
     const HALF: usize = 4;

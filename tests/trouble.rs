@@ -14,11 +14,10 @@ mod optimizers;
 use std::collections::BTreeSet;
 
 use counted::Counted;
-use optimizers::{Entry, Saved, all};
-use pullback::nn::{Activation, Batch, Init, Mlp};
+use optimizers::{Entry, Saved, all, problem};
+use pullback::nn::{Activation, Batch, Mlp};
 use pullback::optim::checkpoint::Run;
 use pullback::optim::{Objective, StepReport};
-use pullback::testing::gallery;
 use pullback::{Ctx, Error, Mat, Scalar};
 use serde_json::Value;
 
@@ -176,19 +175,6 @@ const NEVER_REJECT: [&str; 34] = [
     "spring by lsmr",
     "spring, any path",
 ];
-
-/// A network 4-5-3, and three batches.
-fn problem<T: Scalar>() -> (Mlp<T>, Vec<T>, Vec<Batch<T>>) {
-    let builder = Mlp::builder(4).layer(5, Activation::Tanh).layer(3, Activation::Identity);
-    let net = builder.l2(T::of(1e-3)).build().unwrap();
-    let theta = net.init(Init::GlorotUniform, 3);
-    let batch = |seed| {
-        let (x, t): (Mat<T>, Mat<T>) = (gallery::uniform(4, 12, seed), gallery::uniform(3, 12, seed + 100));
-        net.batch(x.as_ref(), t.as_ref()).unwrap()
-    };
-    let batches = (0..3).map(batch).collect();
-    (net, theta, batches)
-}
 
 fn a_rejected_step_leaves_theta_and_what_it_did_not_learn<T: Scalar>() {
     let ctx = Ctx::<T>::reference();

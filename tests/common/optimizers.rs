@@ -5,6 +5,7 @@
 use pullback::curvature::precondition::{IncompleteCholesky, Jacobi, SparseLower};
 use pullback::curvature::{KroneckerDamping, PiRule, SampleSpaceOptions, SampleSpacePath};
 use pullback::krylov::CgOptions;
+use pullback::nn::{Activation, Batch, Init, Mlp};
 use pullback::optim::checkpoint::Run;
 use pullback::optim::line_search::{Armijo, GridSearch, HagerZhang, SecantStep};
 use pullback::optim::{
@@ -19,9 +20,23 @@ use pullback::optim::{
     SubsetObjective, TrustRegionNewton, TrustRegionOptions,
 };
 use pullback::stats::{Decay, DiagonalRule};
-use pullback::{Damping, Scalar};
+use pullback::testing::gallery;
+use pullback::{Damping, Mat, Scalar};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+
+/// A network 4-5-3 with a bias each, and three batches.
+pub fn problem<T: Scalar>() -> (Mlp<T>, Vec<T>, Vec<Batch<T>>) {
+    let builder = Mlp::builder(4).layer(5, Activation::Tanh).layer(3, Activation::Identity);
+    let net = builder.l2(T::of(1e-3)).build().unwrap();
+    let theta = net.init(Init::GlorotUniform, 3);
+    let batch = |seed| {
+        let (x, t): (Mat<T>, Mat<T>) = (gallery::uniform(4, 12, seed), gallery::uniform(3, 12, seed + 100));
+        net.batch(x.as_ref(), t.as_ref()).unwrap()
+    };
+    let batches = (0..3).map(batch).collect();
+    (net, theta, batches)
+}
 
 /// What a network can be asked.
 pub trait Network<T: Scalar>:
