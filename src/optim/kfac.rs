@@ -209,10 +209,17 @@ impl<T: Scalar, W> Kfac<T, W> {
         } else {
             state.preconditioner.follow(ctx, Damping::try_from(gamma * gamma)?)?;
         }
-        state.direction(ctx)?;
+        let by_factors = state.takes_factors(objective, batch, &self.options);
+        if by_factors {
+            state.direction_from_factors(ctx, objective, theta, batch)?;
+            report.passes.backward += 1;
+        } else {
+            state.direction(ctx)?;
+        }
         match step_rule {
             StepRule::QuadraticModel { momentum } => {
-                let model = state.model(ctx, objective, theta, batch, lambda, momentum, &mut report.passes)?;
+                let model =
+                    state.model(ctx, objective, theta, batch, lambda, momentum, by_factors, &mut report.passes)?;
                 // the gram matrix comes from sums of rounded products
                 Ok(model.minimize(64.0 * T::EPS.f64()).map(|step| Proposal { model, step }))
             }
@@ -227,7 +234,7 @@ impl<T: Scalar, W> Kfac<T, W> {
                 let step = SubspaceStep { alpha, momentum };
                 let needs_model = self.options.adaptation.is_some_and(|a| (self.steps + 1).is_multiple_of(a.interval));
                 let model = if needs_model {
-                    state.model(ctx, objective, theta, batch, lambda, momentum > 0.0, &mut report.passes)?
+                    state.model(ctx, objective, theta, batch, lambda, momentum > 0.0, by_factors, &mut report.passes)?
                 } else {
                     QuadraticModel { gram: [[f64::NAN; 2]; 2], inner: [[0.0; 2]; 2], slope: [0.0; 2], l2: 0.0, lambda }
                 };
@@ -328,11 +335,13 @@ impl<T: Scalar, W> Kfac<T, W> {
             return Ok(false);
         }
         finite_loss(ctx, objective, theta, batch, report.loss_before)?;
-        state.gradient.resize(theta.len(), T::ZERO);
-        objective.backward(ctx, theta, batch, &mut state.workspace, &mut state.gradient)?;
-        finite_gradient(objective.layout(), &state.gradient)?;
-        report.passes.backward += 1;
-        report.gradient_norm = Some(T::of(norm(&state.gradient)));
+        if !state.takes_factors(objective, batch, &self.options) {
+            state.gradient.resize(theta.len(), T::ZERO);
+            objective.backward(ctx, theta, batch, &mut state.workspace, &mut state.gradient)?;
+            finite_gradient(objective.layout(), &state.gradient)?;
+            report.passes.backward += 1;
+            report.gradient_norm = Some(T::of(norm(&state.gradient)));
+        }
         if statistics_due {
             let mut watch = Stopwatch::start();
             state.update_statistics(ctx, objective, theta, batch, &self.options, self.samples)?;

@@ -5,8 +5,10 @@
 //! Laws        tests/kfac.rs, tests/layer_structure_kfac.rs.
 
 use super::kfac_blocks::EitherPreconditioner;
-use super::kfac_options::KfacOptions;
-use super::{LayerStructure, LayeredObjective, Passes, QuadraticModel, SubspaceStep, dot, target_stream};
+use super::kfac_options::{GammaRule, GradientForm, KfacOptions, StepRule};
+use super::{
+    LayerStructure, LayeredObjective, Passes, QuadraticModel, SubspaceStep, dot, finite_gradient, target_stream,
+};
 use crate::backend::{Ctx, check};
 use crate::error::Result;
 #[cfg(feature = "serde")]
@@ -78,6 +80,48 @@ impl<T: Scalar, W> State<T, W> {
         self.can_step_back = false;
     }
 
+    /// Whether some layer is cheaper to precondition through the factors of this batch than as a gradient, and all can be.
+    pub(super) fn takes_factors<O: LayeredObjective<T, Workspace = W>>(
+        &self,
+        objective: &O,
+        batch: &O::Batch,
+        options: &KfacOptions<T>,
+    ) -> bool {
+        let needed = objective.l2() != T::ZERO
+            || options.gradient == GradientForm::Formed
+            || options.gamma != GammaRule::FollowLambda
+            || matches!(options.step, StepRule::Fixed { norm_constraint: Some(_), .. });
+        match (&self.preconditioner, objective.factored_cases(batch)) {
+            (EitherPreconditioner::Diagonal(p), Some(cases)) => !needed && p.prefers_factors(cases),
+            _ => false,
+        }
+    }
+
+    /// Steps 1 and 4 in one: d = -P ∇h layer by layer, from the factors of ∇h.
+    pub(super) fn direction_from_factors<O: LayeredObjective<T, Workspace = W>>(
+        &mut self,
+        ctx: &Ctx<T>,
+        objective: &O,
+        theta: &[T],
+        batch: &O::Batch,
+    ) -> Result<()> {
+        self.can_step_back = false;
+        let EitherPreconditioner::Diagonal(preconditioner) = &self.preconditioner else { return Ok(()) };
+        let (layout, direction) = (objective.layout(), &mut self.direction);
+        objective.gradient_factors(ctx, theta, batch, &mut self.workspace, &mut |layer, g, a, weight| {
+            let u = layout.blocks()[layer].view_mut(direction)?;
+            preconditioner.precondition_product(ctx, layer, -weight, g, a, u)
+        })?;
+        if check::finite_slice("preconditioned gradient", &self.direction).is_ok() {
+            return Ok(());
+        }
+        // the gradient says where that begins
+        self.gradient.resize(theta.len(), T::ZERO);
+        objective.backward(ctx, theta, batch, &mut self.workspace, &mut self.gradient)?;
+        finite_gradient(objective.layout(), &self.gradient)?;
+        check::finite_slice("preconditioned gradient", &self.direction)
+    }
+
     /// Step 4: d = -P ∇h.
     pub(super) fn direction(&mut self, ctx: &Ctx<T>) -> Result<()> {
         self.can_step_back = false;
@@ -95,23 +139,31 @@ impl<T: Scalar, W> State<T, W> {
         batch: &O::Batch,
         lambda: f64,
         with_previous: bool,
+        by_factors: bool,
         passes: &mut Passes,
     ) -> Result<QuadraticModel> {
         let with_previous = with_previous && self.update.iter().any(|&u| u != T::ZERO);
         let both: [&[T]; 2] = [&self.direction, &self.update];
         let vectors = if with_previous { &both[..] } else { &both[..1] };
         let mut gram = Mat::zeros(vectors.len(), vectors.len());
-        objective.ggn_gram(ctx, theta, batch, &mut self.workspace, vectors, gram.as_mut())?;
+        let mut slopes = [0.0; 2];
+        let ws = &mut self.workspace;
+        if by_factors {
+            let slopes = &mut slopes[..vectors.len()];
+            objective.ggn_gram_and_slopes(ctx, theta, batch, ws, vectors, gram.as_mut(), slopes)?;
+        } else {
+            objective.ggn_gram(ctx, theta, batch, ws, vectors, gram.as_mut())?;
+            slopes.iter_mut().zip(vectors).for_each(|(slope, v)| *slope = dot(&self.gradient, v));
+        }
         passes.jvp += vectors.len() as u64;
         let mut model = QuadraticModel {
             gram: [[0.0; 2]; 2],
             inner: [[0.0; 2]; 2],
-            slope: [0.0; 2],
+            slope: slopes,
             l2: objective.l2().f64(),
             lambda,
         };
         for (i, vi) in vectors.iter().enumerate() {
-            model.slope[i] = dot(&self.gradient, vi);
             for (j, vj) in vectors.iter().enumerate() {
                 model.gram[i][j] = gram[(i, j)].f64();
                 // symmetric: each product of n-vectors once
