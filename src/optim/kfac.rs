@@ -20,13 +20,13 @@ use super::kfac_blocks::EitherPreconditioner;
 use super::kfac_options::{GammaRule, KfacOptions, Rejection, StepRule};
 use super::kfac_state::State;
 use super::report::Stopwatch;
+use super::vectors;
 use super::{
     CurvatureClip, IterateAverage, KfacPreconditioner, LayerStructure, LayeredObjective, LevenbergMarquardt,
     ModelDamping, Optimizer, QuadraticModel, StepReport, SubspaceStep, TridiagonalPreconditioner, dot, finite_gradient,
     finite_loss,
 };
 use crate::backend::Ctx;
-use crate::backend::sums::norm;
 use crate::curvature::Damping;
 use crate::error::{Result, check_len};
 use crate::scalar::Scalar;
@@ -273,14 +273,9 @@ impl<T: Scalar, O: LayeredObjective<T>> Optimizer<T, O> for Kfac<T, O::Workspace
                 report.alpha = Some(T::of(step.alpha));
                 report.momentum = Some(T::of(step.momentum));
                 report.predicted_change = Some(T::of(predicted)).filter(|m| m.is_finite());
-                state.form_update(step);
-                report.step_norm = Some(T::of(norm(&state.update)));
                 let rejection = self.options.rejection;
                 let measure = adapt.is_some() || rejection == Rejection::EveryStep;
-                // d is spent: its memory keeps θ in case the step is taken back
-                state.direction.copy_from_slice(theta);
-                state.can_step_back = true;
-                theta.iter_mut().zip(&state.update).for_each(|(w, &u)| *w += u);
+                report.step_norm = Some(T::of(state.take_step(ctx, step, theta)));
                 if measure {
                     let after = objective.forward(ctx, theta, batch, &mut state.workspace)?;
                     report.passes.forward += 1;
@@ -338,9 +333,12 @@ impl<T: Scalar, W> Kfac<T, W> {
         if !state.takes_factors(objective, batch, &self.options) {
             state.gradient.resize(theta.len(), T::ZERO);
             objective.backward(ctx, theta, batch, &mut state.workspace, &mut state.gradient)?;
-            finite_gradient(objective.layout(), &state.gradient)?;
             report.passes.backward += 1;
-            report.gradient_norm = Some(T::of(norm(&state.gradient)));
+            let length = vectors::length(ctx, &state.gradient);
+            if !length.is_finite() {
+                finite_gradient(objective.layout(), &state.gradient)?;
+            }
+            report.gradient_norm = Some(T::of(length));
         }
         if statistics_due {
             let mut watch = Stopwatch::start();

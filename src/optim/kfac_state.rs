@@ -6,11 +6,12 @@
 
 use super::kfac_blocks::EitherPreconditioner;
 use super::kfac_options::{GammaRule, GradientForm, KfacOptions, StepRule};
+use super::vectors::{self, inner_products};
 use super::{
     LayerStructure, LayeredObjective, Passes, QuadraticModel, SubspaceStep, dot, finite_gradient, target_stream,
 };
-use crate::backend::{Ctx, check};
-use crate::error::Result;
+use crate::backend::Ctx;
+use crate::error::{Error, Result};
 #[cfg(feature = "serde")]
 use crate::error::check_len;
 use crate::mat::Mat;
@@ -112,22 +113,22 @@ impl<T: Scalar, W> State<T, W> {
             let u = layout.blocks()[layer].view_mut(direction)?;
             preconditioner.precondition_product(ctx, layer, -weight, g, a, u)
         })?;
-        if check::finite_slice("preconditioned gradient", &self.direction).is_ok() {
+        if vectors::turn(ctx, T::ONE, &mut self.direction) {
             return Ok(());
         }
         // the gradient says where that begins
         self.gradient.resize(theta.len(), T::ZERO);
         objective.backward(ctx, theta, batch, &mut self.workspace, &mut self.gradient)?;
         finite_gradient(objective.layout(), &self.gradient)?;
-        check::finite_slice("preconditioned gradient", &self.direction)
+        Err(Error::not_finite("preconditioned gradient"))
     }
 
     /// Step 4: d = -P ∇h.
     pub(super) fn direction(&mut self, ctx: &Ctx<T>) -> Result<()> {
         self.can_step_back = false;
         self.preconditioner.precondition(ctx, &self.gradient, &mut self.direction)?;
-        self.direction.iter_mut().for_each(|d| *d = -*d);
-        check::finite_slice("preconditioned gradient", &self.direction)
+        let finite = vectors::turn(ctx, -T::ONE, &mut self.direction);
+        if finite { Ok(()) } else { Err(Error::not_finite("preconditioned gradient")) }
     }
 
     /// Step 5: the quadratic model on span{d, δ₀}, from forward products only.
@@ -156,29 +157,25 @@ impl<T: Scalar, W> State<T, W> {
             slopes.iter_mut().zip(vectors).for_each(|(slope, v)| *slope = dot(&self.gradient, v));
         }
         passes.jvp += vectors.len() as u64;
+        let [dd, du, uu] = inner_products(ctx, &self.direction, with_previous.then_some(&self.update));
         let mut model = QuadraticModel {
             gram: [[0.0; 2]; 2],
-            inner: [[0.0; 2]; 2],
+            inner: [[dd, du], [du, uu]],
             slope: slopes,
             l2: objective.l2().f64(),
             lambda,
         };
-        for (i, vi) in vectors.iter().enumerate() {
-            for (j, vj) in vectors.iter().enumerate() {
-                model.gram[i][j] = gram[(i, j)].f64();
-                // symmetric: each product of n-vectors once
-                model.inner[i][j] = if j < i { model.inner[j][i] } else { dot(vi, vj) };
-            }
+        for i in 0..vectors.len() {
+            (0..vectors.len()).for_each(|j| model.gram[i][j] = gram[(i, j)].f64());
         }
         Ok(model)
     }
 
-    /// δ ← α d + μ δ₀.
-    pub(super) fn form_update(&mut self, step: SubspaceStep) {
-        let (alpha, mu) = (T::of(step.alpha), T::of(step.momentum));
-        for (u, &d) in self.update.iter_mut().zip(&self.direction) {
-            *u = alpha * d + mu * *u;
-        }
+    /// δ ← α d + μ δ₀, θ ← θ + δ; returns ‖δ‖. d is spent: its memory keeps θ in case the step is taken back.
+    pub(super) fn take_step(&mut self, ctx: &Ctx<T>, step: SubspaceStep, theta: &mut [T]) -> f64 {
+        self.can_step_back = true;
+        let coefficients = (T::of(step.alpha), T::of(step.momentum));
+        vectors::take_step(ctx, coefficients, &mut self.direction, &mut self.update, theta)
     }
 }
 

@@ -84,6 +84,7 @@ mod spring_options;
 mod tridiagonal;
 mod trpo;
 mod trust_region;
+mod vectors;
 
 pub use acktr::{Acktr, AcktrOptions, Divergence};
 pub use adam::Adam;
