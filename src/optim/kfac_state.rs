@@ -11,9 +11,9 @@ use super::{
     LayerStructure, LayeredObjective, Passes, QuadraticModel, SubspaceStep, dot, finite_gradient, target_stream,
 };
 use crate::backend::Ctx;
-use crate::error::{Error, Result};
 #[cfg(feature = "serde")]
 use crate::error::check_len;
+use crate::error::{Error, Result};
 use crate::mat::Mat;
 use crate::scalar::Scalar;
 

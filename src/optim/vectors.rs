@@ -53,11 +53,7 @@ impl<A: Halved, B: Halved> Halved for (A, B) {
 }
 
 /// The sum of what `block` gives for every block.
-fn sum<V: Halved, const N: usize>(
-    threads: usize,
-    vectors: V,
-    block: &(impl Fn(V) -> [f64; N] + Sync),
-) -> [f64; N] {
+fn sum<V: Halved, const N: usize>(threads: usize, vectors: V, block: &(impl Fn(V) -> [f64; N] + Sync)) -> [f64; N] {
     let n = vectors.length();
     if n <= BLOCK {
         return block(vectors);
