@@ -58,6 +58,9 @@ fn compare(criterion: &mut Criterion) {
                     ctx.syevd(out.as_mut(), &mut values)
                 });
             });
+            group.bench_function(BenchmarkId::new("refresh_in_kept_eigenbasis", n), |b| {
+                b.iter(|| eigen.track(&ctx, a.as_ref(), f64::INFINITY));
+            });
             group.bench_function(BenchmarkId::new("new_damping_by_eigenbasis", n), |b| {
                 b.iter(|| {
                     for (column, &wj) in out.as_mut().cols_mut().zip(eigen.values()) {

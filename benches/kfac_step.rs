@@ -10,13 +10,15 @@ use std::time::Instant;
 use pullback::curvature::{KroneckerDamping, PiRule};
 use pullback::nn::{Activation, Init, Mlp, Workspace};
 use pullback::optim::{
-    FisherKind, Kfac, KfacOptions, KfacPreconditioner, LayeredObjective, Objective, Optimizer, PreconditionerOptions,
-    Rejection, StepRule,
+    EigenUpdate, FisherKind, Kfac, KfacOptions, KfacPreconditioner, LayeredObjective, Objective, Optimizer,
+    PreconditionerOptions, Rejection, StepRule,
 };
 use pullback::stats::Decay;
 use pullback::{Ctx, Damping, Mat, Op};
 
 const WIDTHS: [usize; 5] = [784, 1000, 500, 250, 30];
+/// Steps over which the refresh in turn is spread.
+const TURNS: usize = 5;
 
 struct Settings {
     rounds: usize,
@@ -110,6 +112,11 @@ fn main() {
     let mut factored = Part::new("backward, update by cost", backward + through);
     let mut step = Part::new("K-FAC step, plain", forward + backward + pseudo + statistics + through);
     let mut inverses = Part::new("refresh, 16 factors", refresh);
+    // the largest layer has a turn of its own
+    let turn = shapes.iter().map(|&(i, o)| i.powi(3) + o.powi(3)).fold(0.0, f64::max);
+    let mut turns = [(); TURNS].map(|()| Part::new("refresh, slowest turn", turn));
+    let mut eigenbases = Part::new("eigenbases, 16 factors", 9.0 * refresh);
+    let mut kept = Part::new("eigenbases, kept", 2.0 * refresh);
     let mut product = Part::new("Gauss-Newton product", tangent + backward);
     let mut adaptive = Part::new("K-FAC step, adaptive", step.flops + 2.0 * tangent);
 
@@ -143,6 +150,11 @@ fn main() {
     };
     let lambda = Damping::try_from(1.0).unwrap();
     let mut kfac = KfacPreconditioner::new(net.layout(), options).unwrap();
+    let exact = PreconditionerOptions { damping: KroneckerDamping::Exact, ..options };
+    let tracked = EigenUpdate::Tracked { tolerance: f64::INFINITY };
+    let mut bases = [EigenUpdate::Full, tracked].map(|eigenbases| {
+        KfacPreconditioner::new(net.layout(), PreconditionerOptions { eigenbases, ..exact }).unwrap()
+    });
     let (a, c) = (Mat::<f32>::from_fn(1024, 1024, |i, j| ((i + j) % 7) as f32), Mat::<f32>::zeros(1024, 1024));
     let mut c = c;
     for round in 0..settings.rounds {
@@ -158,14 +170,26 @@ fn main() {
         });
         product.time(|| net.ggn_product(&ctx, &theta, &batch, &ws, &grad, &mut out).unwrap());
         if !kfac.is_ready() {
-            kfac.begin_update();
-            net.capture(&ctx, &theta, &batch, &mut ws, FisherKind::MonteCarlo, cases, 0, &mut kfac).unwrap();
+            for kfac in bases.iter_mut().chain([&mut kfac]) {
+                kfac.begin_update();
+                net.capture(&ctx, &theta, &batch, &mut ws, FisherKind::MonteCarlo, cases, 0, kfac).unwrap();
+                kfac.refresh(&ctx, lambda).unwrap();
+            }
         }
-        inverses.time(|| {
-            // new statistics each time, as in training
-            kfac.begin_update();
-            kfac.refresh(&ctx, lambda).unwrap();
-        });
+        let [full, tracked] = &mut bases;
+        for (part, kfac) in [(&mut inverses, &mut kfac), (&mut eigenbases, full), (&mut kept, tracked)] {
+            part.time(|| {
+                // new statistics each time, as in training
+                kfac.begin_update();
+                kfac.refresh(&ctx, lambda).unwrap();
+            });
+        }
+        for (turn, part) in turns.iter_mut().enumerate() {
+            part.time(|| {
+                kfac.begin_update();
+                kfac.refresh_in_turn(&ctx, lambda, turn as u64, TURNS as u64).unwrap();
+            });
+        }
         let captured = Instant::now();
         kfac.begin_update();
         net.capture(&ctx, &theta, &batch, &mut ws, FisherKind::MonteCarlo, cases, round as u64, &mut kfac).unwrap();
@@ -192,7 +216,9 @@ fn main() {
         "{:<24} {:>8} {:>8} {:>8} {:>7} {:>9} {:>8}",
         "part", "ms", "GFLOP", "GFLOP/s", "roof", "gradients", "by flops"
     );
-    for part in [&roof, &gradient, &product, &capture, &syrk, &precondition, &factored, &step, &adaptive, &inverses] {
+    let parts = [&roof, &gradient, &product, &capture, &syrk, &precondition, &factored, &step, &adaptive, &inverses];
+    let slowest = turns.iter().max_by(|a, b| a.best.total_cmp(&b.best));
+    for part in parts.into_iter().chain(slowest).chain([&eigenbases, &kept]) {
         let rate = part.flops / part.best;
         let roof_share = rate / (roof.flops / roof.best);
         println!(

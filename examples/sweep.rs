@@ -3,6 +3,7 @@
 //! `cargo run --release --example sweep [-- --seconds 6 --csv docs/sweep_digits.csv]`
 //! `cargo run --release --example sweep -- --data FOLDER --seconds 12 --csv docs/sweep_mnist.csv`
 //! `cargo run --release --example sweep -- --only hf,hf-martens,natural-gradient --seconds 12 --csv docs/sweep_second_order.csv`
+//! `cargo run --release --example sweep -- --data FOLDER --only kfac-refresh --seconds 20`
 //!
 //! The autoencoders of `train`: digits (64-200-100-50-10, batch 256) on two seeds that `train` does not use by default, or
 //! a FOLDER with the four files of MNIST (784-1000-500-250-30, batch 512) on one. A setting is judged by the mean over the
@@ -13,12 +14,13 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use clap::Parser;
+use pullback::curvature::KroneckerDamping;
 use pullback::krylov::{CgOptions, NegativeCurvature, StallRule};
 use pullback::nn::data::{Dataset, Minibatches, Partial, digits, idx};
 use pullback::nn::{Activation, Batch, Init, Mlp};
 use pullback::optim::{
-    Adam, CgModel, CurvatureMatrix, HessianFree, HessianFreeOptions, Kfac, KfacOptions, MartensDiagonal, MomentumKind,
-    NaturalGradient, NoPreconditioner, Optimizer, Sgd,
+    Adam, CgModel, CurvatureMatrix, EigenUpdate, HessianFree, HessianFreeOptions, Kfac, KfacOptions, MartensDiagonal,
+    MomentumKind, NaturalGradient, NoPreconditioner, Optimizer, RefreshSchedule, Sgd,
 };
 use pullback::{Ctx, Result};
 
@@ -36,8 +38,8 @@ struct Args {
     /// Threads of each run
     #[arg(long, default_value_t = 2)]
     threads: usize,
-    /// Whose settings: sgd, adam, kfac, hf, hf-martens,
-    /// natural-gradient
+    /// Whose settings: sgd, adam, kfac, kfac-refresh, hf,
+    /// hf-martens, natural-gradient
     #[arg(long, value_delimiter = ',', default_value = "sgd,adam,kfac")]
     only: Vec<String>,
     /// Also write the table here
@@ -151,6 +153,25 @@ fn grid(only: &[String]) -> Vec<Setting> {
             setting: format!("damping {lambda}"),
             full: false,
             make: Box::new(move || Ok(Box::new(Kfac::new(KfacOptions { lambda, ..KfacOptions::default() })?))),
+        });
+    }
+    let (factored, exact) =
+        (KfacOptions::default(), KfacOptions { damping: KroneckerDamping::Exact, ..Default::default() });
+    let tracked = |tolerance| KfacOptions { eigenbases: EigenUpdate::Tracked { tolerance }, ..exact };
+    for (setting, options) in [
+        ("factored, together", factored),
+        ("factored, in turn", KfacOptions { refresh_schedule: RefreshSchedule::InTurn, ..factored }),
+        ("exact, together", exact),
+        ("exact, in turn", KfacOptions { refresh_schedule: RefreshSchedule::InTurn, ..exact }),
+        ("exact, tracked to 0.05", tracked(0.05)),
+        ("exact, tracked to 0.1", tracked(0.1)),
+        ("exact, tracked to 0.2", tracked(0.2)),
+    ] {
+        grid.push(Setting {
+            optimizer: "kfac-refresh",
+            setting: setting.into(),
+            full: false,
+            make: Box::new(move || Ok(Box::new(Kfac::new(options)?))),
         });
     }
     grid.retain(|setting| only.iter().any(|name| name == setting.optimizer));

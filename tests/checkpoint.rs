@@ -7,8 +7,9 @@ use pullback::nn::data::{Minibatches, Partial};
 use pullback::nn::{Activation, Batch, Init, Mlp};
 use pullback::optim::checkpoint::Run;
 use pullback::optim::{
-    Adam, FisherKind, GammaRule, IterateAverage, Kfac, KfacBlocks, KfacOptions, LayerStructure, LayeredObjective,
-    LevenbergMarquardt, MomentumKind, ParamLayout, Rejection, Sgd, Spring, SpringOptions,
+    Adam, EigenUpdate, FisherKind, GammaRule, IterateAverage, Kfac, KfacBlocks, KfacOptions, LayerStructure,
+    LayeredObjective, LevenbergMarquardt, MomentumKind, ParamLayout, RefreshSchedule, Rejection, Sgd, Spring,
+    SpringOptions,
 };
 use pullback::stats::{Decay, DiagonalRule, InputSplit};
 use pullback::testing::gallery;
@@ -54,11 +55,15 @@ fn kfac<T: Scalar>() {
     let frobenius = KroneckerDamping::Factored { pi: PiRule::Frobenius };
     let diagonal = |rule| LayerStructure::Diagonal { rule };
     let gamma = GammaRule::Search { interval: 3, omega: 0.8, max: 1.0 };
+    let tracked = EigenUpdate::Tracked { tolerance: 0.2 };
     let cases = [
         ("default", base),
         ("exact damping", KfacOptions { damping: exact, ..base }),
         ("frobenius, rejection", KfacOptions { damping: frobenius, rejection: Rejection::EveryStep, ..base }),
         ("eigenvalues", KfacOptions { structure: LayerStructure::EigenKronecker, damping: exact, ..base }),
+        ("tracked bases", KfacOptions { damping: exact, eigenbases: tracked, ..base }),
+        ("tracked eigenvalues", KfacOptions { structure: LayerStructure::EigenKronecker, eigenbases: tracked, ..base }),
+        ("refreshed in turn", KfacOptions { refresh_schedule: RefreshSchedule::InTurn, ..base }),
         ("diagonal", KfacOptions { structure: diagonal(DiagonalRule::Exact), ..base }),
         ("factored diagonal", KfacOptions { structure: diagonal(DiagonalRule::Factored), ..base }),
         ("tridiagonal", KfacOptions { blocks: KfacBlocks::Tridiagonal, ..base }),

@@ -54,7 +54,7 @@ mod list {
     send_and_sync!(_: Faer);
     #[cfg(feature = "blas")]
     send_and_sync!(_: Blas);
-    send_and_sync!(FACTOR: Cholesky<T>, SymEigen<T>, Lu<T>, ThinQr<T>, PositiveFactor<T>, OnFailure, Recovery);
+    send_and_sync!(FACTOR: Cholesky<T>, SymEigen<T>, Lu<T>, ThinQr<T>, PositiveFactor<T>, OnFailure, Recovery, Tracking);
     type Closure = fn(&[T], &mut [T]) -> std::result::Result<(), std::fmt::Error>;
     send_and_sync!(
         LINOP: DenseOperator<T>, SymmetricDense<T>, FnOperator<T, Closure>, Identity, Scaled<T, Identity>,
@@ -124,6 +124,7 @@ mod list {
     send_and_sync!(
         OPTIM: Sgd<T>, MomentumKind, Adam<T>, Kfac<T, Vec<T>>, KfacOptions<T>, StepRule, GammaRule, Rejection,
         DampingAdaptation, KfacPreconditioner<T>, PreconditionerOptions<T>, RefreshReport, QuadraticModel, SubspaceStep,
+        RefreshSchedule, EigenUpdate, TrackedBases,
         ModelDamping, LevenbergMarquardt, IterateAverage<T>, StepReport<T>, Passes, ParamBlock, ParamLayout, FisherKind,
         LayerShape, KfacCosts, DampingCosts, KfacBlocks, TridiagonalOptions<T>, TridiagonalPreconditioner<T>,
         LayerStructure, FactorLimit, FactorCost, Spring<T>, SpringOptions<T>, Linearization<T, DenseJacobian<T>>,

@@ -19,7 +19,7 @@ use super::{
 };
 use crate::backend::{Ctx, check};
 use crate::error::{Error, Result};
-use crate::factor::{OnFailure, PositiveFactor};
+use crate::factor::{OnFailure, PositiveFactor, Tracking};
 use crate::kronecker::{KroneckerEigen, kronecker_apply, two_sided_product};
 use crate::linop::{LinearOperator, Preconditioner, SelfAdjoint};
 use crate::mat::{Mat, MatMut, MatRef, Op};
@@ -223,6 +223,26 @@ impl<T: Scalar> KroneckerInverse<T> {
                 Err(Error::invalid("redamp", "a factored inverse holds one damping; damp the curvature again"))
             }
         }
+    }
+
+    /// The exact inverse of other factors at λ, in these eigenbases as far as they serve ([`KroneckerEigen::track`]), and
+    /// what was done for A and for S.
+    ///
+    /// # Errors
+    /// As [`KroneckerEigen::track`] and [`KroneckerInverse::from_eigen`]; [`Error::InvalidParameter`] on the factored path.
+    pub fn track(
+        &self,
+        ctx: &Ctx<T>,
+        a: MatRef<'_, T>,
+        s: MatRef<'_, T>,
+        lambda: Damping<T>,
+        tolerance: f64,
+    ) -> Result<(Self, [Tracking; 2])> {
+        let Parts::Exact(eigen) = &self.parts else {
+            return Err(Error::invalid("track", "a factored inverse has no eigenbases"));
+        };
+        let (eigen, how) = eigen.track(ctx, a, s, tolerance)?;
+        Ok((Self::from_eigen(eigen, lambda)?, how))
     }
 
     /// π; `None` on the exact path.

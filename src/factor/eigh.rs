@@ -26,8 +26,8 @@ use crate::scalar::Scalar;
     serde(bound = "T: Scalar", try_from = "Stored<T>")
 )]
 pub struct SymEigen<T> {
-    vectors: Mat<T>,
-    values: Vec<T>,
+    pub(super) vectors: Mat<T>,
+    pub(super) values: Vec<T>,
 }
 
 /// A decomposition as it is read, before its shapes are believed.

@@ -5,6 +5,7 @@ mod eigh;
 mod lu;
 mod robust;
 mod thin_qr;
+mod tracked_eigen;
 mod wide;
 
 pub use cholesky::Cholesky;
@@ -12,3 +13,5 @@ pub use eigh::SymEigen;
 pub use lu::Lu;
 pub use robust::{OnFailure, PositiveFactor, Recovery};
 pub use thin_qr::ThinQr;
+pub use tracked_eigen::Tracking;
+pub(crate) use tracked_eigen::check_tolerance;

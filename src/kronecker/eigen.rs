@@ -14,7 +14,7 @@ use std::sync::Arc;
 use super::apply::{kronecker_apply, two_sided_product};
 use crate::backend::Ctx;
 use crate::error::{Error, Result, check_shape};
-use crate::factor::SymEigen;
+use crate::factor::{SymEigen, Tracking};
 use crate::mat::{Mat, MatMut, MatRef, Op};
 use crate::scalar::Scalar;
 
@@ -51,6 +51,31 @@ impl<T: Scalar> KroneckerEigen<T> {
         })?;
         match (left, right) {
             (Some(left), Some(right)) => Ok(Self::from_parts(left, right)),
+            _ => unreachable!("for_each ran both items without an error"),
+        }
+    }
+
+    /// The decomposition of another A and B of the same orders, each in the basis of this one where the change is within
+    /// the tolerance ([`SymEigen::track`]), and what was done for A and for B. Side by side as in [`KroneckerEigen::new`].
+    ///
+    /// # Errors
+    /// As [`SymEigen::track`].
+    pub fn track(
+        &self,
+        ctx: &Ctx<T>,
+        a: MatRef<'_, T>,
+        b: MatRef<'_, T>,
+        tolerance: f64,
+    ) -> Result<(Self, [Tracking; 2])> {
+        let (mut left, mut right) = (None, None);
+        let mut items = [(&self.left, a, &mut left), (&self.right, b, &mut right)];
+        items.sort_by_key(|(_, m, _)| std::cmp::Reverse(m.nrows()));
+        ctx.for_each(&mut items, |ctx, (old, matrix, new)| {
+            **new = Some(old.track(ctx, *matrix, tolerance)?);
+            Ok(())
+        })?;
+        match (left, right) {
+            (Some((left, a)), Some((right, b))) => Ok((Self::from_parts(left, right), [a, b])),
             _ => unreachable!("for_each ran both items without an error"),
         }
     }

@@ -4,7 +4,8 @@
 //! ```text
 //! 1  h, ∇h                                    forward, backward
 //! 2  A, S ← moving averages (Eq 25)           backward with targets sampled from the model
-//! 3  refresh (A ⊗ S + γ²I)⁻¹                  every T₃ steps, and in steps 1-3; what costs nothing, every step
+//! 3  refresh (A ⊗ S + γ²I)⁻¹                  every T₃ steps, all layers or each in its turn ([`RefreshSchedule`]), and
+//!                                             in steps 1-3; what costs nothing, every step
 //! 4  d = -(A ⊗ S + γ²I)⁻¹ ∇h                  Eq 22 or 23
 //! 5  α, μ = argmin M(α d + μ δ₀)              Eq 26, 27: one forward product each, M with the exact Gauss-Newton matrix
 //! 6  θ ← θ + δ,  δ = α d + μ δ₀
@@ -23,8 +24,8 @@ use super::report::Stopwatch;
 use super::vectors;
 use super::{
     CurvatureClip, IterateAverage, KfacPreconditioner, LayerStructure, LayeredObjective, LevenbergMarquardt,
-    ModelDamping, Optimizer, QuadraticModel, StepReport, SubspaceStep, TridiagonalPreconditioner, dot, finite_gradient,
-    finite_loss,
+    ModelDamping, Optimizer, QuadraticModel, RefreshReport, RefreshSchedule, StepReport, SubspaceStep,
+    TridiagonalPreconditioner, dot, finite_gradient, finite_loss,
 };
 use crate::backend::Ctx;
 use crate::curvature::Damping;
@@ -167,7 +168,8 @@ impl<T: Scalar, W> Kfac<T, W> {
                 (gamma, (self.steps > 0 && self.due(interval)).then_some(others))
             }
         };
-        let refresh = self.steps < 3 || self.due(self.options.refresh_interval);
+        let KfacOptions { refresh_schedule, refresh_interval, .. } = self.options;
+        let refresh = self.steps < 3 || refresh_schedule == RefreshSchedule::Together && self.due(refresh_interval);
         let mut best = self.propose_at(ctx, objective, theta, batch, gamma, refresh || candidates.is_some(), report)?;
         self.gamma = Some(gamma);
         if let Some(candidates) = candidates {
@@ -197,17 +199,24 @@ impl<T: Scalar, W> Kfac<T, W> {
         report: &mut StepReport<T>,
     ) -> Result<Option<Proposal>> {
         let lambda = self.lambda();
-        let step_rule = self.options.step;
+        let KfacOptions { step: step_rule, refresh_schedule, refresh_interval, .. } = self.options;
+        let steps = self.steps;
         let Some(state) = &mut self.state else { return Ok(None) };
-        if refresh || !state.preconditioner.is_ready() {
-            let mut watch = Stopwatch::start();
-            let outcome = state.preconditioner.refresh(ctx, Damping::try_from(gamma * gamma)?)?;
+        let damping = Damping::try_from(gamma * gamma)?;
+        let mut watch = Stopwatch::start();
+        let outcome = if refresh || !state.preconditioner.is_ready() {
+            state.preconditioner.refresh(ctx, damping)?
+        } else if refresh_schedule == RefreshSchedule::InTurn {
+            state.preconditioner.refresh_in_turn(ctx, damping, steps, refresh_interval)?
+        } else {
+            state.preconditioner.follow(ctx, damping)?;
+            RefreshReport::default()
+        };
+        if outcome.refreshed + outcome.failed.len() > 0 {
             report.seconds.curvature += watch.lap();
             report.refreshed = true;
             report.failed_refreshes = outcome.failed.len();
             report.preconditioner_damping = Some(T::of(gamma * gamma));
-        } else {
-            state.preconditioner.follow(ctx, Damping::try_from(gamma * gamma)?)?;
         }
         let by_factors = state.takes_factors(objective, batch, &self.options);
         if by_factors {

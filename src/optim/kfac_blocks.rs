@@ -67,15 +67,22 @@ impl<T: Scalar> EitherPreconditioner<T> {
         options: &KfacOptions<T>,
         structures: Option<&[LayerStructure]>,
     ) -> Result<Self> {
-        let &KfacOptions { blocks, decay, damping, tolerated_failures, structure, limit, .. } = options;
+        let &KfacOptions { blocks, decay, damping, eigenbases, tolerated_failures, structure, limit, .. } = options;
         // a tridiagonal structure with exact damping was refused with the options
         if let (KfacBlocks::Tridiagonal, KroneckerDamping::Factored { pi }) = (blocks, damping) {
             let options = TridiagonalOptions { decay, pi, tolerated_failures };
             return Ok(Tridiagonal(TridiagonalPreconditioner::new(layout, options)));
         }
         let updates_per_refresh = options.refresh_interval;
-        let options =
-            PreconditionerOptions { decay, damping, tolerated_failures, structure, limit, updates_per_refresh };
+        let options = PreconditionerOptions {
+            decay,
+            damping,
+            eigenbases,
+            tolerated_failures,
+            structure,
+            limit,
+            updates_per_refresh,
+        };
         let preconditioner = match structures {
             Some(structures) => KfacPreconditioner::with_structures(layout, options, structures)?,
             None => KfacPreconditioner::new(layout, options)?,
@@ -116,6 +123,20 @@ impl<T: Scalar> EitherPreconditioner<T> {
     pub(super) fn refresh(&mut self, ctx: &Ctx<T>, lambda: Damping<T>) -> Result<RefreshReport> {
         match self {
             Diagonal(p) => p.refresh(ctx, lambda),
+            Tridiagonal(p) => p.refresh(ctx, lambda),
+        }
+    }
+
+    /// Without turns where the layers are coupled, which the options refuse.
+    pub(super) fn refresh_in_turn(
+        &mut self,
+        ctx: &Ctx<T>,
+        lambda: Damping<T>,
+        step: u64,
+        interval: u64,
+    ) -> Result<RefreshReport> {
+        match self {
+            Diagonal(p) => p.refresh_in_turn(ctx, lambda, step, interval),
             Tridiagonal(p) => p.refresh(ctx, lambda),
         }
     }

@@ -1,6 +1,6 @@
 //! Options of [`Kfac`](super::Kfac), each a value with the default of the paper's code where it has one.
 
-use super::{FactorLimit, FisherKind, KfacBlocks, LayerStructure, ModelDamping};
+use super::{EigenUpdate, FactorLimit, FisherKind, KfacBlocks, LayerStructure, ModelDamping, RefreshSchedule};
 use crate::curvature::{KroneckerDamping, PiRule};
 use crate::error::{Error, Result};
 use crate::scalar::Scalar;
@@ -104,6 +104,8 @@ pub struct KfacOptions<T> {
     pub blocks: KfacBlocks,
     /// Exact or factored damping of the blocks.
     pub damping: KroneckerDamping<T>,
+    /// How eigenbases, of exact damping and of EKFAC, are brought up to date.
+    pub eigenbases: EigenUpdate,
     /// The structure of every layer's block, where none of its own is given; [`LayerStructure::EigenKronecker`] is EKFAC.
     pub structure: LayerStructure,
     /// What a layer may cost under [`LayerStructure::Auto`].
@@ -118,6 +120,8 @@ pub struct KfacOptions<T> {
     pub statistics_cases: Option<usize>,
     /// T₃: steps between refreshes of the inverses; the first three steps refresh always.
     pub refresh_interval: u64,
+    /// Whether all layers are refreshed at the same steps.
+    pub refresh_schedule: RefreshSchedule,
     /// Whether ∇h is formed.
     pub gradient: GradientForm,
     /// How long a step is.
@@ -147,6 +151,7 @@ impl<T: Scalar> Default for KfacOptions<T> {
             gamma: GammaRule::FollowLambda,
             blocks: KfacBlocks::Diagonal,
             damping: KroneckerDamping::Factored { pi: PiRule::Trace },
+            eigenbases: EigenUpdate::Full,
             structure: LayerStructure::default(),
             limit: FactorLimit::default(),
             fisher: FisherKind::MonteCarlo,
@@ -154,6 +159,7 @@ impl<T: Scalar> Default for KfacOptions<T> {
             statistics_interval: 1,
             statistics_cases: None,
             refresh_interval: interval,
+            refresh_schedule: RefreshSchedule::Together,
             gradient: GradientForm::default(),
             step: StepRule::QuadraticModel { momentum: true },
             rejection: Rejection::WhenMeasured,
@@ -176,8 +182,14 @@ impl<T: Scalar> KfacOptions<T> {
         };
         self.blocks.check(self)?;
         self.structure.check_fisher(self.fisher)?;
+        self.eigenbases.check()?;
         interval("statistics_interval", self.statistics_interval)?;
         interval("refresh_interval", self.refresh_interval)?;
+        let together = self.blocks == KfacBlocks::Tridiagonal || matches!(self.gamma, GammaRule::Search { .. });
+        if self.refresh_schedule == RefreshSchedule::InTurn && together {
+            let reason = "coupled layers and a search of gamma need all layers at once";
+            return Err(Error::invalid("refresh_schedule", reason));
+        }
         if self.statistics_cases == Some(0) {
             return Err(Error::invalid("statistics_cases", "must be at least 1 case"));
         }

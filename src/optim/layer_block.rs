@@ -11,6 +11,7 @@
 //! Laws        tests/kfac_preconditioner.rs, tests/layer_structure.rs, tests/layer_structure_kfac.rs.
 
 use super::costs::LayerShape;
+use super::eigen_update::{EigenUpdate, TrackedBases};
 use super::layer_structure::LayerStructure;
 use super::objective::ParamBlock;
 use super::preconditioner::PreconditionerOptions;
@@ -57,6 +58,7 @@ pub(super) struct LayerBlock<T> {
     inverse: Option<Inverse<T>>,
     /// Updates of the statistics when the inverse was made.
     made_at: u64,
+    pub(super) bases: TrackedBases,
     failures: usize,
     /// Told once, in the report of the refresh.
     #[cfg_attr(feature = "serde", serde(skip))]
@@ -83,11 +85,27 @@ impl<T: Scalar> LayerBlock<T> {
             LayerStructure::ThreeFactor { split } => Statistics::ThreeFactor(SplitFactors::new(rows, split, decay)?),
             LayerStructure::Diagonal { rule } => Statistics::Diagonal(DiagonalMoments::new(rows, columns, rule, decay)),
         };
-        Ok(Self { index, structure, statistics, cost, inverse: None, made_at: 0, failures: 0, last_failure: None })
+        let bases = TrackedBases::default();
+        Ok(Self {
+            index,
+            structure,
+            statistics,
+            cost,
+            inverse: None,
+            made_at: 0,
+            bases,
+            failures: 0,
+            last_failure: None,
+        })
     }
 
     pub(super) fn is_ready(&self) -> bool {
         self.inverse.is_some()
+    }
+
+    /// Updates of the statistics since the inverse was made.
+    pub(super) fn staleness(&self) -> Option<u64> {
+        self.is_ready().then(|| self.statistics.updates() - self.made_at)
     }
 
     pub(super) fn inverse(&self) -> Option<&dyn DampedInverse<T>> {
@@ -159,20 +177,34 @@ impl<T: Scalar> LayerBlock<T> {
                 // straight from the accumulators, without the copies of a snapshot
                 let (a, s) = (factors.a(), factors.s());
                 let shape = LayerShape { d_in: a.nrows(), d_out: s.nrows() };
-                match (redamped, damping) {
-                    (Some(inverse), _) => Inverse::Kronecker(inverse),
-                    (None, KroneckerDamping::Factored { pi })
+                match (redamped, damping, options.eigenbases, inverse) {
+                    (Some(inverse), ..) => Inverse::Kronecker(inverse),
+                    (None, KroneckerDamping::Factored { pi }, ..)
                         if shape.prefers_cholesky(options.updates_per_refresh) =>
                     {
                         Inverse::Cholesky(KroneckerCholesky::new(ctx, a, s, pi, lambda)?)
                     }
-                    (None, _) => Inverse::Kronecker(KroneckerInverse::new(ctx, a, s, damping, lambda)?),
+                    (
+                        None,
+                        KroneckerDamping::Exact,
+                        EigenUpdate::Tracked { tolerance },
+                        Some(Inverse::Kronecker(old)),
+                    ) => {
+                        let (inverse, how) = old.track(ctx, a, s, lambda, tolerance)?;
+                        self.bases.count(how);
+                        Inverse::Kronecker(inverse)
+                    }
+                    _ => Inverse::Kronecker(KroneckerInverse::new(ctx, a, s, damping, lambda)?),
                 }
             }
             (Statistics::EigenKronecker(moments), _) => {
                 check_pairs(moments.is_paired())?;
-                if !current {
-                    moments.refresh_basis(ctx)?;
+                match options.eigenbases {
+                    _ if current => {}
+                    EigenUpdate::Full => moments.refresh_basis(ctx)?,
+                    EigenUpdate::Tracked { tolerance } => {
+                        moments.track_basis(ctx, tolerance)?.into_iter().for_each(|how| self.bases.count(how));
+                    }
                 }
                 eigenvalues(moments, lambda)?
             }

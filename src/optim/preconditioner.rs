@@ -21,7 +21,8 @@
 
 use super::costs::LayerShape;
 use super::layer_block::{LayerBlock, Statistics};
-use super::{CaptureSink, FactorLimit, LayerStructure, ParamLayout};
+use super::refresh_schedule::slots;
+use super::{CaptureSink, EigenUpdate, FactorLimit, LayerStructure, ParamLayout, TrackedBases};
 use crate::backend::Ctx;
 use crate::curvature::{DampedInverse, Damping, KroneckerDamping, PiRule};
 use crate::error::{Error, Result, check_len, check_shape};
@@ -37,6 +38,8 @@ pub struct PreconditionerOptions<T> {
     pub decay: Decay,
     /// Exact damping through eigenbases, or factored damping with π.
     pub damping: KroneckerDamping<T>,
+    /// How eigenbases, of exact damping and of EKFAC, are brought up to date at a refresh.
+    pub eigenbases: EigenUpdate,
     /// Failed refreshes in a row that a layer survives on its old inverse.
     pub tolerated_failures: usize,
     /// The structure of every layer, where none of its own is given.
@@ -54,6 +57,7 @@ impl<T: Scalar> Default for PreconditionerOptions<T> {
         Self {
             decay: Decay::DEFAULT,
             damping: KroneckerDamping::Factored { pi: PiRule::Trace },
+            eigenbases: EigenUpdate::Full,
             tolerated_failures: 3,
             structure: LayerStructure::default(),
             limit: FactorLimit::default(),
@@ -104,7 +108,8 @@ impl<T: Scalar> KfacPreconditioner<T> {
     /// For weight matrices laid out like `layout`, without statistics yet.
     ///
     /// # Errors
-    /// [`Error::InvalidParameter`] when the structure in the options does not fit a layer.
+    /// [`Error::InvalidParameter`] when the structure in the options does not fit a layer, or for a tolerance that is
+    /// negative.
     pub fn new(layout: &ParamLayout, options: PreconditionerOptions<T>) -> Result<Self> {
         Self::with_structures(layout, options, &vec![options.structure; layout.blocks().len()])
     }
@@ -120,6 +125,7 @@ impl<T: Scalar> KfacPreconditioner<T> {
         structures: &[LayerStructure],
     ) -> Result<Self> {
         check_len("structures", layout.blocks().len(), structures.len())?;
+        options.eigenbases.check()?;
         let layer = |(index, (block, wanted)): (usize, (&super::ParamBlock, &LayerStructure))| {
             let shape = LayerShape { d_in: block.cols, d_out: block.rows };
             let structure = wanted.resolve(shape, options.damping, options.limit)?;
@@ -179,13 +185,55 @@ impl<T: Scalar> KfacPreconditioner<T> {
     /// [`Error::RepeatedFailure`] after too many failures of a layer in a row; the failure itself where there is no old
     /// inverse to keep.
     pub fn refresh(&mut self, ctx: &Ctx<T>, lambda: Damping<T>) -> Result<RefreshReport> {
+        self.refresh_where(ctx, lambda, |_| true)
+    }
+
+    /// [`KfacPreconditioner::refresh`] of the layers whose turn it is at a step of [`RefreshSchedule::InTurn`]: in
+    /// `interval` steps in a row each layer has one, spread by cost. The others [`follow`](KfacPreconditioner::follow).
+    ///
+    /// # Errors
+    /// As [`KfacPreconditioner::refresh`]; [`Error::InvalidParameter`] for an interval of 0 steps.
+    ///
+    /// [`RefreshSchedule::InTurn`]: super::RefreshSchedule::InTurn
+    pub fn refresh_in_turn(
+        &mut self,
+        ctx: &Ctx<T>,
+        lambda: Damping<T>,
+        step: u64,
+        interval: u64,
+    ) -> Result<RefreshReport> {
+        let turn = step.checked_rem(interval).ok_or_else(|| Error::invalid("interval", "must be at least 1 step"))?;
+        let slots = slots(&self.layers.iter().map(|layer| layer.cost).collect::<Vec<_>>(), interval);
         let options = self.options;
-        let mut order: Vec<&mut LayerBlock<T>> = self.layers.iter_mut().collect();
+        for layer in self.layers.iter_mut().filter(|layer| slots[layer.index] != turn) {
+            layer.follow(ctx, &options, lambda)?;
+        }
+        self.refresh_where(ctx, lambda, |layer| slots[layer] == turn)
+    }
+
+    /// Updates of a layer's statistics that its factorization has not seen; `None` before the first refresh.
+    pub fn staleness(&self, layer: usize) -> Option<u64> {
+        self.layers.get(layer).and_then(LayerBlock::staleness)
+    }
+
+    /// How often eigenbases were kept and how often computed anew since the beginning, under [`EigenUpdate::Tracked`].
+    pub fn tracked_bases(&self) -> TrackedBases {
+        self.layers.iter().fold(TrackedBases::default(), |all, layer| all + layer.bases)
+    }
+
+    fn refresh_where(
+        &mut self,
+        ctx: &Ctx<T>,
+        lambda: Damping<T>,
+        due: impl Fn(usize) -> bool,
+    ) -> Result<RefreshReport> {
+        let options = self.options;
+        let mut order: Vec<&mut LayerBlock<T>> = self.layers.iter_mut().filter(|layer| due(layer.index)).collect();
         // largest first, so that no thread is left with the largest at the end
         order.sort_by(|a, b| b.cost.total_cmp(&a.cost));
         ctx.for_each(&mut order, |ctx, layer| layer.refresh(ctx, &options, lambda))?;
         let mut report = RefreshReport::default();
-        for layer in &mut self.layers {
+        for layer in self.layers.iter().filter(|layer| due(layer.index)) {
             match &layer.last_failure {
                 Some(error) => report.failed.push((layer.index, error.clone())),
                 None => report.refreshed += 1,

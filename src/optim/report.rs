@@ -158,7 +158,7 @@ pub struct StepReport<T> {
     pub restarted: bool,
     /// Whether the step was taken back because the loss rose or was not finite.
     pub rejected: bool,
-    /// Whether the factorizations were refreshed in this step.
+    /// Whether factorizations were refreshed in this step, of all layers or of those whose turn it was.
     pub refreshed: bool,
     /// Layers whose refresh failed in this step and which kept their old inverse.
     pub failed_refreshes: usize,

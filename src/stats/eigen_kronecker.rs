@@ -24,6 +24,7 @@ use super::{Decay, KroneckerFactors, MovingAverage};
 use crate::backend::Ctx;
 use crate::curvature::EigenKronecker;
 use crate::error::{Error, Result, check_shape};
+use crate::factor::Tracking;
 use crate::kronecker::KroneckerEigen;
 use crate::mat::{Mat, MatMut, MatRef, Op};
 use crate::scalar::Scalar;
@@ -147,6 +148,27 @@ impl<T: Scalar> EigenKroneckerMoments<T> {
             return Err(Error::invalid("refresh", "no statistics yet: begin an update and add a batch"));
         }
         let basis = KroneckerEigen::new(ctx, self.factors.a().to_owned(), self.factors.s().to_owned())?;
+        self.rebase(ctx, basis)
+    }
+
+    /// [`EigenKroneckerMoments::refresh_basis`] for the factors whose present basis is no longer within the tolerance
+    /// ([`KroneckerEigen::track`]), and what was done for A and for S; `None` the first time, when there is none to keep.
+    /// Where both are kept, nothing changes.
+    ///
+    /// # Errors
+    /// As [`EigenKroneckerMoments::refresh_basis`] and [`KroneckerEigen::track`].
+    pub fn track_basis(&mut self, ctx: &Ctx<T>, tolerance: f64) -> Result<Option<[Tracking; 2]>> {
+        let Some(old) = &self.basis else { return self.refresh_basis(ctx).map(|()| None) };
+        let (basis, how) = old.track(ctx, self.factors.a(), self.factors.s(), tolerance)?;
+        if let [Tracking::Kept { .. }, Tracking::Kept { .. }] = how {
+            self.basis_at = self.factors.updates();
+        } else {
+            self.rebase(ctx, basis)?;
+        }
+        Ok(Some(how))
+    }
+
+    fn rebase(&mut self, ctx: &Ctx<T>, basis: KroneckerEigen<T>) -> Result<()> {
         let renewed = match self.snapshot()? {
             Some(old) => old.rebased(ctx, &basis)?,
             None => EigenKronecker::uncorrected(basis.clone())?,

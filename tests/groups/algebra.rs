@@ -18,3 +18,5 @@ mod kronecker_sum;
 mod strategies;
 #[path = "../suites.rs"]
 mod suites;
+#[path = "../tracked_eigen.rs"]
+mod tracked_eigen;

@@ -22,6 +22,8 @@ mod descent_rules;
 mod diagonal_moments;
 #[path = "../eigen_kronecker_moments.rs"]
 mod eigen_kronecker_moments;
+#[path = "../eigen_update.rs"]
+mod eigen_update;
 #[path = "../estimators_fisher.rs"]
 mod estimators_fisher;
 #[path = "../explain.rs"]
@@ -98,6 +100,8 @@ mod proximal_claims;
 mod qr_model;
 #[path = "../quadratic_model.rs"]
 mod quadratic_model;
+#[path = "../refresh_schedule.rs"]
+mod refresh_schedule;
 #[path = "../resumption.rs"]
 mod resumption;
 #[path = "../schedules.rs"]
