@@ -113,7 +113,7 @@ fn at_least<T: Scalar>(documented: usize, queried: T) -> usize {
 }
 
 macro_rules! backend {
-    ($t:ident, $gemm:ident, $gemv:ident, $syrk:ident, $trsm:ident, $potrf:ident, $potri:ident, $syevd:ident, $workspace:ident) => {
+    ($t:ident, $gemm:ident, $gemv:ident, $syrk:ident, $trsm:ident, $potrf:ident, $potrs:ident, $potri:ident, $syevd:ident, $workspace:ident) => {
         thread_local! {
             static $workspace: Cell<(Vec<$t>, Vec<i32>)> = const { Cell::new((Vec::new(), Vec::new())) };
         }
@@ -260,6 +260,19 @@ macro_rules! backend {
                 }
             }
 
+            fn potrs(&self, threads: usize, l: MatRef<'_, $t>, mut b: MatMut<'_, $t>) -> Result<()> {
+                check::trsm(Side::Left, l, b.rb())?;
+                if b.nrows() == 0 || b.ncols() == 0 {
+                    return Ok(());
+                }
+                let ((n, k, ldb), (_, _, ldl), mut info) = (dims(b.rb())?, dims(l)?, 0);
+                let _running = library::enter(int("threads", threads)?)?;
+                // SAFETY: l is square with the order of b's rows (check::trsm), neither being 0; each view guarantees its
+                // ld and length; b does not alias l, being a mutable borrow.
+                unsafe { lapack::$potrs(b'L', n, k, l.as_slice(), ldl, b.as_mut_slice(), ldb, &mut info) };
+                if info == 0 { Ok(()) } else { Err(Error::invalid("potrs", "the library refused its arguments")) }
+            }
+
             fn potri_work(&self, _n: usize) -> (usize, usize) {
                 (0, 0) // LAPACK inverts in place
             }
@@ -352,8 +365,8 @@ macro_rules! backend {
         }
     };
 }
-backend!(f32, sgemm, sgemv, ssyrk, strsm, spotrf, spotri, ssyevd, WORKSPACE_F32);
-backend!(f64, dgemm, dgemv, dsyrk, dtrsm, dpotrf, dpotri, dsyevd, WORKSPACE_F64);
+backend!(f32, sgemm, sgemv, ssyrk, strsm, spotrf, spotrs, spotri, ssyevd, WORKSPACE_F32);
+backend!(f64, dgemm, dgemv, dsyrk, dtrsm, dpotrf, dpotrs, dpotri, dsyevd, WORKSPACE_F64);
 
 #[cfg(test)]
 mod tests {

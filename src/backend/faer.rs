@@ -8,6 +8,7 @@
 //! Laws        tests/backends.rs, tests/factorizations.rs (scales 2^k), tests/allocations.rs.
 
 mod blocked;
+mod small;
 
 use std::cell::Cell;
 
@@ -150,6 +151,10 @@ impl<T: Real> Backend<T> for Faer {
         if b.nrows() == 0 || b.ncols() == 0 {
             return Ok(());
         }
+        if side == Side::Left && l.ncols() <= small::ORDER && b.ncols() <= small::COLUMNS {
+            small::solve(l, &[tl], b);
+            return Ok(());
+        }
         let (l, b) = (view(l), view_mut(b));
         match side {
             Side::Left => blocked::solve(l, tl == Op::Transpose, b, threads),
@@ -159,19 +164,34 @@ impl<T: Real> Backend<T> for Faer {
         Ok(())
     }
 
+    fn potrs(&self, threads: usize, l: MatRef<'_, T>, mut b: MatMut<'_, T>) -> Result<()> {
+        if check::trsm(Side::Left, l, b.rb())? <= small::ORDER && b.ncols() <= small::COLUMNS {
+            small::solve(l, &[Op::No, Op::Transpose], b);
+            return Ok(());
+        }
+        Backend::<T>::trsm(self, threads, Side::Left, l, Op::No, b.rb_mut())?;
+        Backend::<T>::trsm(self, threads, Side::Left, l, Op::Transpose, b)
+    }
+
     fn potrf(&self, threads: usize, mut a: MatMut<'_, T>) -> Result<()> {
         let n = check::potrf(a.rb())?;
+        let refused = |pivot| Error::NotPositiveDefinite { op: "potrf", pivot };
+        if n <= small::ORDER {
+            return small::cholesky(a).map_err(refused);
+        }
         with_stack(blocked::cholesky_scratch::<T>(n), |stack| blocked::cholesky(view_mut(a.rb_mut()), threads, stack))
-            .map_err(|pivot| Error::NotPositiveDefinite { op: "potrf", pivot })?;
+            .map_err(refused)?;
         check::finite_lower("potrf", a.rb())
     }
 
     fn potri(&self, threads: usize, mut l: MatMut<'_, T>, mut work: MatMut<'_, T>) -> Result<()> {
-        if check::potri(l.rb(), work.rb(), (l.nrows(), l.nrows()))? == 0 {
-            return Ok(());
+        let n = check::potri(l.rb(), work.rb(), (l.nrows(), l.nrows()))?;
+        if n <= small::ORDER {
+            small::inverse(l.rb_mut(), work);
+        } else {
+            blocked::invert(view_mut(work.rb_mut()), view(l.rb()), threads);
+            blocked::gram(view_mut(l.rb_mut()), view(work.rb()), threads);
         }
-        blocked::invert(view_mut(work.rb_mut()), view(l.rb()), threads);
-        blocked::gram(view_mut(l.rb_mut()), view(work.rb()), threads);
         l.mirror_lower();
         check::finite_lower("potri", l.rb())
     }

@@ -8,6 +8,7 @@ mod thin_qr;
 mod wide;
 
 pub use cholesky::Cholesky;
+pub(crate) use cholesky::log_determinant;
 pub use eigh::SymEigen;
 pub use lu::Lu;
 pub use robust::{OnFailure, PositiveFactor, Recovery};

@@ -11,7 +11,6 @@ use crate::backend::{Ctx, check};
 use crate::error::Result;
 #[cfg(feature = "serde")]
 use crate::error::check_len;
-use crate::mat::Mat;
 use crate::scalar::Scalar;
 
 /// What exists from the first step on.
@@ -100,8 +99,9 @@ impl<T: Scalar, W> State<T, W> {
         let with_previous = with_previous && self.update.iter().any(|&u| u != T::ZERO);
         let both: [&[T]; 2] = [&self.direction, &self.update];
         let vectors = if with_previous { &both[..] } else { &both[..1] };
-        let mut gram = Mat::zeros(vectors.len(), vectors.len());
+        let mut gram = ctx.scratch(vectors.len(), vectors.len());
         objective.ggn_gram(ctx, theta, batch, &mut self.workspace, vectors, gram.as_mut())?;
+        let gram = gram.as_ref();
         passes.jvp += vectors.len() as u64;
         let mut model = QuadraticModel {
             gram: [[0.0; 2]; 2],
@@ -113,7 +113,7 @@ impl<T: Scalar, W> State<T, W> {
         for (i, vi) in vectors.iter().enumerate() {
             model.slope[i] = dot(&self.gradient, vi);
             for (j, vj) in vectors.iter().enumerate() {
-                model.gram[i][j] = gram[(i, j)].f64();
+                model.gram[i][j] = gram.at(i, j).f64();
                 // symmetric: each product of n-vectors once
                 model.inner[i][j] = if j < i { model.inner[j][i] } else { dot(vi, vj) };
             }

@@ -121,24 +121,25 @@ impl<T: Scalar> LayerBlock<T> {
             return Err(Error::invalid("refresh", "no statistics yet: call begin_update and add a batch"));
         }
         let current = self.made_at == updates;
-        let inverse = match (&mut self.statistics, &self.inverse) {
-            (Statistics::Kronecker(factors), inverse) => {
-                let redamped = match inverse {
-                    Some(Inverse::Kronecker(inverse)) if current => inverse.redamp(lambda).ok(),
-                    _ => None,
-                };
-                Inverse::Kronecker(match redamped {
-                    Some(inverse) => inverse,
-                    // straight from the accumulators, without the copies of a snapshot
-                    None => KroneckerInverse::new(ctx, factors.a(), factors.s(), damping, lambda)?,
-                })
+        match (&mut self.statistics, &mut self.inverse) {
+            (Statistics::Kronecker(factors), Some(Inverse::Kronecker(inverse))) => {
+                let redamped = if current { inverse.redamp(lambda).ok() } else { None };
+                match redamped {
+                    Some(redamped) => *inverse = redamped,
+                    // straight from the accumulators, in the memory that is there
+                    None => inverse.renew(ctx, factors.a(), factors.s(), damping, lambda)?,
+                }
             }
-            (Statistics::EigenKronecker(moments), _) => {
+            (Statistics::Kronecker(factors), inverse) => {
+                let new = KroneckerInverse::new(ctx, factors.a(), factors.s(), damping, lambda)?;
+                *inverse = Some(Inverse::Kronecker(new));
+            }
+            (Statistics::EigenKronecker(moments), inverse) => {
                 check_pairs(moments.is_paired())?;
                 if !current {
                     moments.refresh_basis(ctx)?;
                 }
-                eigenvalues(moments, lambda)?
+                *inverse = Some(eigenvalues(moments, lambda)?);
             }
             (Statistics::ThreeFactor(factors), inverse) => {
                 let redamped = match inverse {
@@ -147,17 +148,17 @@ impl<T: Scalar> LayerBlock<T> {
                     }
                     _ => None,
                 };
-                match redamped {
-                    Some(inverse) => Inverse::ThreeFactor(inverse),
+                let new = match redamped {
+                    Some(redamped) => redamped,
                     None => {
                         let Some(curvature) = factors.snapshot(damping)? else { return Ok(()) };
-                        Inverse::ThreeFactor(curvature.damped(ctx, lambda)?)
+                        curvature.damped(ctx, lambda)?
                     }
-                }
+                };
+                *inverse = Some(Inverse::ThreeFactor(new));
             }
-            (Statistics::Diagonal(moments), _) => diagonal(ctx, moments, lambda)?,
-        };
-        self.inverse = Some(inverse);
+            (Statistics::Diagonal(moments), inverse) => *inverse = Some(diagonal(ctx, moments, lambda)?),
+        }
         self.made_at = updates;
         Ok(())
     }

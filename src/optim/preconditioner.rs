@@ -176,10 +176,11 @@ impl<T: Scalar> KfacPreconditioner<T> {
     /// inverse to keep.
     pub fn refresh(&mut self, ctx: &Ctx<T>, lambda: Damping<T>) -> Result<RefreshReport> {
         let options = self.options;
-        let mut order: Vec<&mut LayerBlock<T>> = self.layers.iter_mut().collect();
-        // largest first, so that no thread is left with the largest at the end
-        order.sort_by(|a, b| b.cost.total_cmp(&a.cost));
-        ctx.for_each(&mut order, |ctx, layer| layer.refresh(ctx, &options, lambda))?;
+        // largest first, so that no thread is left with the largest at the end; in place, without an allocation
+        self.layers.sort_unstable_by(|a, b| b.cost.total_cmp(&a.cost).then(a.index.cmp(&b.index)));
+        let outcome = ctx.for_each(&mut self.layers, |ctx, layer| layer.refresh(ctx, &options, lambda));
+        self.layers.sort_unstable_by_key(|layer| layer.index);
+        outcome?;
         let mut report = RefreshReport::default();
         for layer in &mut self.layers {
             match &layer.last_failure {
