@@ -56,6 +56,7 @@ impl<T: Scalar> Layer<T> {
 pub struct Arithmetic<T> {
     inputs: Mat<T>,
     targets: Mat<T>,
+    start: [Mat<T>; 2],
     weights: [Mat<T>; 2],
     layers: [Layer<T>; 2],
     /// ā of the hidden layer, whose last row is 1.
@@ -84,12 +85,16 @@ impl<T: Scalar> Arithmetic<T> {
             tangents: [Mat::zeros(d_out, cases), Mat::zeros(d_out, cases)],
             inputs,
             targets,
+            start: weights.clone(),
             weights,
         }
     }
 
-    /// One step with the quadratic model, or with α = 0.001 and μ = 0.9.
+    /// One step from the first weights, with the quadratic model or with α = 0.001 and μ = 0.9.
     pub fn step(&mut self, ctx: &Ctx<T>, refresh: bool, with_model: bool, sample: u64) -> Result<()> {
+        for (weights, start) in self.weights.iter_mut().zip(&self.start) {
+            weights.as_mut().copy_from(start.as_ref())?;
+        }
         self.forward(ctx)?;
         self.backward(ctx)?;
         let mut square = norm_squared(self.layers.iter().map(|l| &l.gradient));
@@ -188,7 +193,7 @@ impl<T: Scalar> Arithmetic<T> {
             c1 += dot(gradient, update);
         }
         let determinant = b00 * b11 - b01 * b01;
-        Ok(if determinant > 0.0 {
+        Ok(if determinant > 64.0 * T::EPS.f64() * b00 * b11 {
             ((b01 * c1 - b11 * c0) / determinant, (b01 * c0 - b00 * c1) / determinant)
         } else {
             (-c0 / b00, 0.0)

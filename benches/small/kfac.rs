@@ -33,7 +33,8 @@ fn row<T: Scalar>(turns: &Turns, ctx: &Ctx<T>, kind: Kind) -> Result<()> {
     let net = Mlp::<T>::builder(10).layer(20, Activation::Tanh).layer(1, Activation::Identity).build()?;
     let (x, t) = (gallery::uniform::<T>(10, cases, 1), gallery::uniform::<T>(1, cases, 2));
     let batch = Batch::new(x.as_ref(), t.as_ref())?;
-    let mut theta = net.init(Init::GlorotUniform, 3);
+    let start = net.init(Init::GlorotUniform, 3);
+    let mut theta = start.clone();
     let mut weights = [Mat::default(), Mat::default()];
     for (weights, block) in weights.iter_mut().zip(net.layout().blocks()) {
         *weights = block.view(&theta)?.to_owned();
@@ -45,7 +46,12 @@ fn row<T: Scalar>(turns: &Turns, ctx: &Ctx<T>, kind: Kind) -> Result<()> {
     }
     let mut arithmetic = Arithmetic::new(batch.inputs().to_owned(), t, weights);
     let mut sample = 0;
-    let medians = turns.time(&mut || kfac.step(ctx, &net, &mut theta, &batch).map(drop), &mut || {
+    // every step from the same weights: a run would converge, and have other steps at the end than at its beginning
+    let mut step = || {
+        theta.copy_from_slice(&start);
+        kfac.step(ctx, &net, &mut theta, &batch).map(drop)
+    };
+    let medians = turns.time(&mut step, &mut || {
         sample += 1;
         arithmetic.step(ctx, refresh, with_model, sample)
     })?;

@@ -3,7 +3,8 @@
 //! Differs     every argument is checked here, since a library's own handler may stop the process; triangles are checked
 //!             for NaN before and after, since no library's status can be trusted on NaN; the eigensolver is syevd, never
 //!             syevr, on a matrix at the scale of 1; workspace sizes come from the documented formulas in 64-bit, since a
-//!             size returned as an `f32` is rounded.
+//!             size returned as an `f32` is rounded. Cholesky factors and their solves up to order 64 are loops of our
+//!             own (`small`).
 //! Memory      syevd keeps its workspace (2n² scalars, 5n integers) in one buffer a thread.
 //! Threads     OpenBLAS has one count for the whole process. Calls that want the same count run at once, a call that
 //!             wants another one waits for those and then sets it. Other code in the process that calls OpenBLAS itself
@@ -29,7 +30,7 @@ use openblas_src as _;
 
 use std::cell::Cell;
 
-use super::{Backend, check};
+use super::{Backend, check, small};
 use crate::error::{Error, Result, check_len};
 use crate::mat::{MatMut, MatRef, Op, Side};
 use crate::scalar::Scalar;
@@ -238,8 +239,9 @@ macro_rules! backend {
             }
 
             fn potrf(&self, threads: usize, mut a: MatMut<'_, $t>) -> Result<()> {
-                if check::potrf(a.rb())? == 0 {
-                    return Ok(());
+                let refused = |pivot| Error::NotPositiveDefinite { op: "potrf", pivot };
+                if check::potrf(a.rb())? <= small::ORDER {
+                    return small::cholesky(a).map_err(refused);
                 }
                 let (n, _, lda) = dims(a.rb())?;
                 let mut info = 0;
@@ -255,14 +257,17 @@ macro_rules! backend {
                     Err(_) => return Err(Error::invalid("potrf", "the library refused its arguments")),
                 };
                 match bad {
-                    Some(pivot) => Err(Error::NotPositiveDefinite { op: "potrf", pivot }),
+                    Some(pivot) => Err(refused(pivot)),
                     None => check::finite_lower("potrf", a.rb()),
                 }
             }
 
             fn potrs(&self, threads: usize, l: MatRef<'_, $t>, mut b: MatMut<'_, $t>) -> Result<()> {
-                check::trsm(Side::Left, l, b.rb())?;
-                if b.nrows() == 0 || b.ncols() == 0 {
+                if check::trsm(Side::Left, l, b.rb())? <= small::ORDER && b.ncols() <= small::COLUMNS {
+                    small::solve(l, &[Op::No, Op::Transpose], b);
+                    return Ok(());
+                }
+                if b.ncols() == 0 {
                     return Ok(());
                 }
                 let ((n, k, ldb), (_, _, ldl), mut info) = (dims(b.rb())?, dims(l)?, 0);

@@ -2,13 +2,12 @@
 //!
 //! Differs     the eigensolver gets its matrix at the scale of 1 (by a power of two, exactly): from n = 129 on it loses
 //!             accuracy, silently, when the norm is far from 1. Triangular kernels are cut by halves around its
-//!             gemm (`blocked`).
+//!             gemm (`blocked`); up to order 64 they are loops of our own (`small`).
 //! Memory      factorizations keep their scratch in one buffer a thread, as large as the largest call needed.
 //! Threads     `threads` bounds the tasks a call forks on rayon's current pool; small products stay on one thread.
 //! Laws        tests/backends.rs, tests/factorizations.rs (scales 2^k), tests/allocations.rs.
 
 mod blocked;
-mod small;
 
 use std::cell::Cell;
 
@@ -18,7 +17,7 @@ use faer::mat::AsMatMut;
 use faer::{Accum, Par, Spec};
 
 use super::reference::scale;
-use super::{Backend, check};
+use super::{Backend, check, small};
 use crate::error::{Error, Result};
 use crate::mat::{MatMut, MatRef, Op, Side};
 use crate::scalar::Scalar;

@@ -5,9 +5,9 @@
 //! inverse    Y = L⁻ᵀ in the same way, (L Lᵀ)⁻¹ = Y Yᵀ
 //! solve      L x = b by panels of columns, Lᵀ x = b by inner products with them
 //! ```
-//! Why not faer's own: on small matrices its set-up takes longer than the arithmetic, and its Cholesky writes above the
-//! diagonal, so that it needs a copy. A tile stays in vector registers (the loops over it are unrolled, and compiled for
-//! the CPU at run time); the order of every sum depends on shapes alone.
+//! For the backends on libraries: on small matrices a library's set-up takes longer than the arithmetic. A tile stays in
+//! vector registers (the loops over it are unrolled, and compiled for the CPU at run time); the order of every sum depends
+//! on shapes alone. Nothing above the diagonal is touched.
 //!
 //! Cost        n³/3 flops a factor, 2n³/3 an inverse, 2n² a solve.
 //! Laws        tests/backends.rs, tests/factorizations.rs (orders on both sides of every tile).
