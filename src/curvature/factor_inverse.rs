@@ -86,11 +86,16 @@ impl<T: Scalar> FactorInverse<T> {
 
 /// out ← (M + shift I)⁻¹ by Cholesky, both triangles; only the lower triangle of M is read. Returns log det(M + shift I).
 pub(super) fn invert<T: Scalar>(ctx: &Ctx<T>, m: MatRef<'_, T>, shift: T, mut out: MatMut<'_, T>) -> Result<T> {
-    let n = check::square("FactorInverse", m)?;
-    out.copy_from(m)?;
-    (0..n).for_each(|i| *out.at_mut(i, i) += shift);
-    ctx.potrf(out.rb_mut())?;
+    factor_damped(ctx, m, shift, out.rb_mut())?;
     let log_determinant = log_determinant(out.rb());
     ctx.potri(out)?;
     Ok(log_determinant)
+}
+
+/// out ← L of M + shift I = L Lᵀ in the lower triangle, of which alone M's is read.
+pub(super) fn factor_damped<T: Scalar>(ctx: &Ctx<T>, m: MatRef<'_, T>, shift: T, mut out: MatMut<'_, T>) -> Result<()> {
+    let n = check::square("damped factor", m)?;
+    out.copy_from(m)?;
+    (0..n).for_each(|i| *out.at_mut(i, i) += shift);
+    ctx.potrf(out)
 }

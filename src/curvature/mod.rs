@@ -28,6 +28,7 @@
 
 mod any;
 mod any_capable;
+mod batch_product;
 mod block_diagonal;
 mod block_tridiagonal;
 mod block_tridiagonal_inverse;
@@ -41,6 +42,7 @@ mod gap;
 mod identity;
 mod jacobian;
 mod kronecker;
+mod kronecker_cholesky;
 mod kronecker_inverse;
 mod kronecker_n;
 mod kronecker_n_inverse;
@@ -60,6 +62,8 @@ mod sweep;
 
 pub use any::AnyCurvature;
 pub use any_capable::{AnyCapable, AnyCapableInverse};
+pub use batch_product::batch_factors_are_cheaper;
+pub(crate) use batch_product::form_product;
 pub use block_diagonal::{BlockDiagonal, BlockDiagonalInverse};
 pub use block_tridiagonal::BlockTridiagonal;
 pub use block_tridiagonal_inverse::{BlockTridiagonalInverse, BlockTridiagonalRoot, FactorPair};
@@ -79,6 +83,7 @@ pub use jacobian::{
     SampleSpaceSolver, SampleSpaceSpectrum, kernel_crossover,
 };
 pub use kronecker::{Kronecker, KroneckerDamping};
+pub use kronecker_cholesky::KroneckerCholesky;
 pub use kronecker_inverse::KroneckerInverse;
 pub use kronecker_n::{KroneckerN, KroneckerNRoot};
 pub use kronecker_n_inverse::KroneckerNInverse;

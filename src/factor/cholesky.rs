@@ -62,6 +62,11 @@ impl<T: Scalar> Cholesky<T> {
         Self { l }
     }
 
+    /// Takes another factor of the same order, in the memory of this one.
+    pub(crate) fn replace(&mut self, l: MatRef<'_, T>) -> Result<()> {
+        self.l.as_mut().copy_from(l)
+    }
+
     /// Order of the matrix.
     pub fn dim(&self) -> usize {
         self.l.nrows()

@@ -20,13 +20,13 @@ use super::kfac_blocks::EitherPreconditioner;
 use super::kfac_options::{GammaRule, KfacOptions, Rejection, StepRule};
 use super::kfac_state::State;
 use super::report::Stopwatch;
+use super::vectors;
 use super::{
     CurvatureClip, IterateAverage, KfacPreconditioner, LayerStructure, LayeredObjective, LevenbergMarquardt,
     ModelDamping, Optimizer, QuadraticModel, StepReport, SubspaceStep, TridiagonalPreconditioner, dot, finite_gradient,
     finite_loss,
 };
 use crate::backend::Ctx;
-use crate::backend::sums::norm;
 use crate::curvature::Damping;
 use crate::error::{Result, check_len};
 use crate::scalar::Scalar;
@@ -209,10 +209,17 @@ impl<T: Scalar, W> Kfac<T, W> {
         } else {
             state.preconditioner.follow(ctx, Damping::try_from(gamma * gamma)?)?;
         }
-        state.direction(ctx)?;
+        let by_factors = state.takes_factors(objective, batch, &self.options);
+        if by_factors {
+            state.direction_from_factors(ctx, objective, theta, batch)?;
+            report.passes.backward += 1;
+        } else {
+            state.direction(ctx)?;
+        }
         match step_rule {
             StepRule::QuadraticModel { momentum } => {
-                let model = state.model(ctx, objective, theta, batch, lambda, momentum, &mut report.passes)?;
+                let model =
+                    state.model(ctx, objective, theta, batch, lambda, momentum, by_factors, &mut report.passes)?;
                 // the gram matrix comes from sums of rounded products
                 Ok(model.minimize(64.0 * T::EPS.f64()).map(|step| Proposal { model, step }))
             }
@@ -227,7 +234,7 @@ impl<T: Scalar, W> Kfac<T, W> {
                 let step = SubspaceStep { alpha, momentum };
                 let needs_model = self.options.adaptation.is_some_and(|a| (self.steps + 1).is_multiple_of(a.interval));
                 let model = if needs_model {
-                    state.model(ctx, objective, theta, batch, lambda, momentum > 0.0, &mut report.passes)?
+                    state.model(ctx, objective, theta, batch, lambda, momentum > 0.0, by_factors, &mut report.passes)?
                 } else {
                     QuadraticModel { gram: [[f64::NAN; 2]; 2], inner: [[0.0; 2]; 2], slope: [0.0; 2], l2: 0.0, lambda }
                 };
@@ -266,14 +273,9 @@ impl<T: Scalar, O: LayeredObjective<T>> Optimizer<T, O> for Kfac<T, O::Workspace
                 report.alpha = Some(T::of(step.alpha));
                 report.momentum = Some(T::of(step.momentum));
                 report.predicted_change = Some(T::of(predicted)).filter(|m| m.is_finite());
-                state.form_update(step);
-                report.step_norm = Some(T::of(norm(&state.update)));
                 let rejection = self.options.rejection;
                 let measure = adapt.is_some() || rejection == Rejection::EveryStep;
-                // d is spent: its memory keeps θ in case the step is taken back
-                state.direction.copy_from_slice(theta);
-                state.can_step_back = true;
-                theta.iter_mut().zip(&state.update).for_each(|(w, &u)| *w += u);
+                report.step_norm = Some(T::of(state.take_step(ctx, step, theta)));
                 if measure {
                     let after = objective.forward(ctx, theta, batch, &mut state.workspace)?;
                     report.passes.forward += 1;
@@ -328,11 +330,16 @@ impl<T: Scalar, W> Kfac<T, W> {
             return Ok(false);
         }
         finite_loss(ctx, objective, theta, batch, report.loss_before)?;
-        state.gradient.resize(theta.len(), T::ZERO);
-        objective.backward(ctx, theta, batch, &mut state.workspace, &mut state.gradient)?;
-        finite_gradient(objective.layout(), &state.gradient)?;
-        report.passes.backward += 1;
-        report.gradient_norm = Some(T::of(norm(&state.gradient)));
+        if !state.takes_factors(objective, batch, &self.options) {
+            state.gradient.resize(theta.len(), T::ZERO);
+            objective.backward(ctx, theta, batch, &mut state.workspace, &mut state.gradient)?;
+            report.passes.backward += 1;
+            let length = vectors::length(ctx, &state.gradient);
+            if !length.is_finite() {
+                finite_gradient(objective.layout(), &state.gradient)?;
+            }
+            report.gradient_norm = Some(T::of(length));
+        }
         if statistics_due {
             let mut watch = Stopwatch::start();
             state.update_statistics(ctx, objective, theta, batch, &self.options, self.samples)?;

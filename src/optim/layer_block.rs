@@ -2,20 +2,22 @@
 //!
 //! ```text
 //! structure        statistics                           inverse                            free between refreshes
-//! Kronecker        A, S                                 exact or factored damping          -
+//! Kronecker        A, S                                 exact or factored damping, the     -
+//!                                                       latter by inverses or by solves
 //! EigenKronecker   A, S, S* of pairs                    two rotations and S* + λ           S*, λ
 //! ThreeFactor      A_o, A_i, S                          exact or factored damping          -
 //! Diagonal         E[ā²], E[g²], or E[g² ā²] of pairs   elementwise                        d, λ
 //! ```
 //! Laws        tests/kfac_preconditioner.rs, tests/layer_structure.rs, tests/layer_structure_kfac.rs.
 
+use super::costs::LayerShape;
 use super::layer_structure::LayerStructure;
 use super::objective::ParamBlock;
 use super::preconditioner::PreconditionerOptions;
 use crate::backend::Ctx;
 use crate::curvature::{
-    BlockDiagonalInverse, Curvature, DampedInverse, Damping, DiagonalInverse, EigenKroneckerInverse, KroneckerDamping,
-    KroneckerInverse, KroneckerNInverse,
+    BlockDiagonalInverse, Curvature, DampedInverse, Damping, DiagonalInverse, EigenKroneckerInverse, KroneckerCholesky,
+    KroneckerDamping, KroneckerInverse, KroneckerNInverse, batch_factors_are_cheaper, form_product,
 };
 use crate::error::{Error, Result};
 use crate::mat::{MatMut, MatRef};
@@ -37,6 +39,7 @@ pub(super) enum Statistics<T> {
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(bound = "T: Scalar"))]
 enum Inverse<T> {
     Kronecker(KroneckerInverse<T>),
+    Cholesky(KroneckerCholesky<T>),
     EigenKronecker(EigenKroneckerInverse<T>),
     ThreeFactor(BlockDiagonalInverse<T, KroneckerNInverse<T>>),
     Diagonal(DiagonalInverse<T>),
@@ -90,6 +93,7 @@ impl<T: Scalar> LayerBlock<T> {
     pub(super) fn inverse(&self) -> Option<&dyn DampedInverse<T>> {
         Some(match self.inverse.as_ref()? {
             Inverse::Kronecker(inverse) => inverse,
+            Inverse::Cholesky(inverse) => inverse,
             Inverse::EigenKronecker(inverse) => inverse,
             Inverse::ThreeFactor(inverse) => inverse,
             Inverse::Diagonal(inverse) => inverse,
@@ -101,6 +105,7 @@ impl<T: Scalar> LayerBlock<T> {
         match &self.inverse {
             None => Err(Error::invalid("precondition", "no inverse yet: call refresh first")),
             Some(Inverse::Kronecker(inverse)) => inverse.precondition_matrix(ctx, v, u),
+            Some(Inverse::Cholesky(inverse)) => inverse.precondition_matrix(ctx, v, u),
             Some(Inverse::EigenKronecker(inverse)) => inverse.precondition_matrix(ctx, v, u),
             Some(Inverse::ThreeFactor(_) | Inverse::Diagonal(_)) => {
                 // these know vec V alone
@@ -114,25 +119,64 @@ impl<T: Scalar> LayerBlock<T> {
         }
     }
 
+    /// U ← α times the damped inverse applied to G Āᵀ, G d_out x cases and Ā d_in x cases.
+    pub(super) fn precondition_product(
+        &self,
+        ctx: &Ctx<T>,
+        alpha: T,
+        g: MatRef<'_, T>,
+        a: MatRef<'_, T>,
+        u: MatMut<'_, T>,
+    ) -> Result<()> {
+        match &self.inverse {
+            Some(Inverse::Kronecker(inverse)) => inverse.precondition_product(ctx, alpha, g, a, u),
+            Some(Inverse::Cholesky(inverse)) => inverse.precondition_product(ctx, alpha, g, a, u),
+            Some(Inverse::EigenKronecker(inverse)) => inverse.precondition_product(ctx, alpha, g, a, u),
+            _ => form_product(ctx, alpha, g, a, |v| self.precondition(ctx, v, u)),
+        }
+    }
+
+    /// Whether a batch of so many cases is cheaper to precondition through its factors than as a gradient.
+    pub(super) fn prefers_factors(&self, cases: usize, block: &ParamBlock) -> bool {
+        matches!(self.structure, LayerStructure::Kronecker | LayerStructure::EigenKronecker)
+            && batch_factors_are_cheaper(cases, block.cols, block.rows)
+    }
+
     /// A new inverse at λ: from what was decomposed where only λ has changed, else from the statistics.
-    fn renew(&mut self, ctx: &Ctx<T>, damping: KroneckerDamping<T>, lambda: Damping<T>) -> Result<()> {
+    fn renew(&mut self, ctx: &Ctx<T>, options: &PreconditionerOptions<T>, lambda: Damping<T>) -> Result<()> {
+        let damping = options.damping;
         let updates = self.statistics.updates();
         if updates == 0 {
             return Err(Error::invalid("refresh", "no statistics yet: call begin_update and add a batch"));
         }
         let current = self.made_at == updates;
         match (&mut self.statistics, &mut self.inverse) {
-            (Statistics::Kronecker(factors), Some(Inverse::Kronecker(inverse))) => {
-                let redamped = if current { inverse.redamp(lambda).ok() } else { None };
-                match redamped {
-                    Some(redamped) => *inverse = redamped,
-                    // straight from the accumulators, in the memory that is there
-                    None => inverse.renew(ctx, factors.a(), factors.s(), damping, lambda)?,
-                }
-            }
             (Statistics::Kronecker(factors), inverse) => {
-                let new = KroneckerInverse::new(ctx, factors.a(), factors.s(), damping, lambda)?;
-                *inverse = Some(Inverse::Kronecker(new));
+                // straight from the accumulators, in the memory that is there
+                let (a, s) = (factors.a(), factors.s());
+                let shape = LayerShape { d_in: a.nrows(), d_out: s.nrows() };
+                let by_solves = match damping {
+                    KroneckerDamping::Factored { pi } if shape.prefers_cholesky(options.updates_per_refresh) => {
+                        Some(pi)
+                    }
+                    _ => None,
+                };
+                match (inverse, by_solves) {
+                    (Some(Inverse::Cholesky(old)), Some(pi)) => old.renew(ctx, a, s, pi, lambda)?,
+                    (inverse, Some(pi)) => {
+                        *inverse = Some(Inverse::Cholesky(KroneckerCholesky::new(ctx, a, s, pi, lambda)?));
+                    }
+                    (Some(Inverse::Kronecker(old)), None) => {
+                        let redamped = if current { old.redamp(lambda).ok() } else { None };
+                        match redamped {
+                            Some(redamped) => *old = redamped,
+                            None => old.renew(ctx, a, s, damping, lambda)?,
+                        }
+                    }
+                    (inverse, None) => {
+                        *inverse = Some(Inverse::Kronecker(KroneckerInverse::new(ctx, a, s, damping, lambda)?));
+                    }
+                }
             }
             (Statistics::EigenKronecker(moments), inverse) => {
                 check_pairs(moments.is_paired())?;
@@ -170,7 +214,7 @@ impl<T: Scalar> LayerBlock<T> {
         options: &PreconditionerOptions<T>,
         lambda: Damping<T>,
     ) -> Result<()> {
-        let outcome = self.renew(ctx, options.damping, lambda);
+        let outcome = self.renew(ctx, options, lambda);
         self.judge(outcome, options.tolerated_failures)
     }
 

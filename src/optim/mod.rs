@@ -84,6 +84,7 @@ mod spring_options;
 mod tridiagonal;
 mod trpo;
 mod trust_region;
+mod vectors;
 
 pub use acktr::{Acktr, AcktrOptions, Divergence};
 pub use adam::Adam;
@@ -112,7 +113,7 @@ pub use hessian_free::{
 pub use kernel_model::KernelModel;
 pub use kfac::Kfac;
 pub use kfac_blocks::KfacBlocks;
-pub use kfac_options::{DampingAdaptation, GammaRule, KfacOptions, Rejection, StepRule};
+pub use kfac_options::{DampingAdaptation, GammaRule, GradientForm, KfacOptions, Rejection, StepRule};
 pub use kronecker_model::KroneckerModel;
 pub use layer_structure::{FactorCost, FactorLimit, LayerStructure};
 pub use lbfgs::{Lbfgs, LbfgsDirection, LbfgsOptions};
@@ -123,7 +124,7 @@ pub use local_model::{LocalModel, ModelSource, ModelStep};
 pub use natural_gradient::NaturalGradient;
 pub use newton::Newton;
 pub use nonlinear_cg::{CgFormula, ConjugateDirection, NonlinearCg, NonlinearCgOptions};
-pub use objective::{CaptureSink, FisherKind, LayeredObjective, Objective, ParamBlock, ParamLayout};
+pub use objective::{CaptureSink, FactorVisit, FisherKind, LayeredObjective, Objective, ParamBlock, ParamLayout};
 pub use policy_objective::PolicyObjective;
 pub use ppo::{Ppo, PpoOptions};
 pub use preconditioned_gradient::{PreconditionedDirection, PreconditionedGradient};
