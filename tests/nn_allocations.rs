@@ -155,6 +155,8 @@ fn optimizer_steps_allocate_nothing_once_warm() {
             none("K-FAC", &defaults);
             let refreshes = defaults.iter().filter(|step| step.1).count();
             assert!(0 < refreshes && refreshes < defaults.len(), "steps of both kinds: {defaults:?}");
+            // Cholesky factors in place of inverses, for layers that prefer them
+            none("K-FAC, a refresh a step", &kfac(KfacOptions { refresh_interval: 1, ..Default::default() }));
             // the textbook eigensolver works on two matrices of its own
             if name != "reference" {
                 none(

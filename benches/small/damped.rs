@@ -1,5 +1,7 @@
 //! A damped solve of a dense curvature, against calls of the library alone on memory that is there.
 
+#[cfg(feature = "blas")]
+use pullback::Op;
 use pullback::curvature::Dense;
 use pullback::testing::gallery;
 use pullback::{Ctx, Curvature, DampedSolver, Damping, Mat, Result, Scalar};
@@ -151,6 +153,8 @@ pub fn table(turns: &Turns) -> Result<()> {
         "{:<8} {:<4} {:>4}  {:<16} {:>9} {:>9} {:>7}",
         "backend", "type", "n", "what", "ours", "directly", "ratio"
     );
+    #[cfg(feature = "blas")]
+    let one = Mat::identity(1);
     for n in [4, 16, 64] {
         #[cfg(feature = "faer")]
         {
@@ -159,6 +163,8 @@ pub fn table(turns: &Turns) -> Result<()> {
         }
         #[cfg(feature = "blas")]
         {
+            // called directly, the library runs with the thread count of the last call that went through us
+            Ctx::<f64>::blas().gemm(1.0, one.as_ref(), Op::No, one.as_ref(), Op::No, 0.0, Mat::zeros(1, 1).as_mut())?;
             rows(turns, &Ctx::<f32>::blas(), n, &mut lapack_alone::Alone(Problem::new(n)))?;
             rows(turns, &Ctx::<f64>::blas(), n, &mut lapack_alone::Alone(Problem::new(n)))?;
         }
