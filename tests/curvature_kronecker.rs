@@ -368,3 +368,63 @@ fn inverse_of_lower_triangles() {
         }
     }
 }
+
+/// Entries, λ, π and log-determinant of two inverses are the same, bit for bit.
+fn assert_same<T: Scalar>(ctx: &Ctx<T>, got: &KroneckerInverse<T>, want: &KroneckerInverse<T>, what: &str) {
+    assert_eq!(got.to_dense(ctx).unwrap(), want.to_dense(ctx).unwrap(), "{what}");
+    let numbers = |inverse: &KroneckerInverse<T>| (inverse.damping(), inverse.pi(), inverse.log_determinant());
+    assert_eq!(numbers(got), numbers(want), "{what}");
+}
+
+fn renewal<T: Scalar>() {
+    let exact = KroneckerDamping::Exact;
+    let factored = KroneckerDamping::Factored { pi: PiRule::Trace };
+    let ((a, s), (b, r)) = ((spd(11, 50.0, 31), spd(5, 20.0, 32)), (spd(11, 9.0, 33), spd(5, 90.0, 34)));
+    let mut broken: Mat<T> = spd(5, 20.0, 35);
+    broken[(3, 2)] = T::nan();
+    let huge = Mat::from_fn(11, 11, |i, j| if i == j { T::max_value() } else { T::ZERO });
+    let indefinite = spd::<T>(5, 20.0, 36).map(|x| -x);
+    for ctx in contexts::<T>().into_iter().flat_map(|ctx| [ctx.with_threads(2), ctx]) {
+        for (damping_of, other) in [(exact, factored), (factored, exact)] {
+            let what = format!("{damping_of:?} on {} in {}", ctx.backend().name(), T::NAME);
+            let new = |a: &Mat<T>, s: &Mat<T>, kind, lambda| {
+                KroneckerInverse::new(&ctx, a.as_ref(), s.as_ref(), kind, damping(lambda)).unwrap()
+            };
+            let (mut inverse, first) = (new(&a, &s, damping_of, 0.5), new(&a, &s, damping_of, 0.5));
+            let clone = inverse.clone();
+            inverse.renew(&ctx, b.as_ref(), r.as_ref(), damping_of, damping(0.1)).unwrap();
+            let second = new(&b, &r, damping_of, 0.1);
+            assert_same(&ctx, &inverse, &second, &what);
+            assert_same(&ctx, &clone, &first, &format!("a clone: {what}"));
+            // one factor alone is good: nothing changes
+            let bad_pairs = [(&a, &broken), (&huge, &r), (&a, &indefinite)];
+            for (bad_a, bad_s) in bad_pairs {
+                let renewed = inverse.renew(&ctx, bad_a.as_ref(), bad_s.as_ref(), damping_of, damping(1e-3));
+                let fresh = KroneckerInverse::new(&ctx, bad_a.as_ref(), bad_s.as_ref(), damping_of, damping(1e-3));
+                match (renewed, fresh) {
+                    (Err(renewed), Err(fresh)) => {
+                        assert_eq!(renewed.to_string(), fresh.to_string(), "{what}");
+                        assert_same(&ctx, &inverse, &second, &format!("after a failure: {what}"));
+                    }
+                    // an indefinite factor is clipped by the exact path
+                    (Ok(()), Ok(fresh)) => {
+                        assert_same(&ctx, &inverse, &fresh, &what);
+                        inverse.renew(&ctx, b.as_ref(), r.as_ref(), damping_of, damping(0.1)).unwrap();
+                    }
+                    (renewed, fresh) => panic!("{what}: {renewed:?}, but {:?}", fresh.map(drop)),
+                }
+            }
+            // other orders, another kind of damping
+            inverse.renew(&ctx, r.as_ref(), b.as_ref(), damping_of, damping(2.0)).unwrap();
+            assert_same(&ctx, &inverse, &new(&r, &b, damping_of, 2.0), &format!("other orders: {what}"));
+            inverse.renew(&ctx, a.as_ref(), s.as_ref(), other, damping(2.0)).unwrap();
+            assert_same(&ctx, &inverse, &new(&a, &s, other, 2.0), &format!("then another kind: {what}"));
+        }
+    }
+}
+
+#[test]
+fn renewed_is_new_bit_for_bit_and_unchanged_where_new_fails() {
+    renewal::<f32>();
+    renewal::<f64>();
+}

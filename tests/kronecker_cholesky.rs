@@ -153,3 +153,30 @@ fn the_preconditioner_takes_them_where_a_refresh_serves_few_updates() {
     assert_ne!(made[0], made[1], "the same code was run");
     assert!(relative_error(made[0].as_ref(), made[1].as_ref()) <= tolerance::<f64>(rows + cols, 100.0));
 }
+
+#[test]
+fn renewed_is_new_bit_for_bit_and_unchanged_where_new_fails() {
+    fn check<T: Scalar>() {
+        let ((a, s), (b, r)) = ((spd::<T>(11, 50.0, 31), spd(5, 20.0, 32)), (spd(11, 9.0, 33), spd(5, 90.0, 34)));
+        let indefinite = spd::<T>(5, 20.0, 36).map(|x| -x);
+        let lambda = |x: f64| Damping::try_from(x).unwrap();
+        for ctx in contexts::<T>().into_iter().flat_map(|ctx| [ctx.with_threads(2), ctx]) {
+            let new = |a: &Mat<T>, s: &Mat<T>, l| {
+                KroneckerCholesky::new(&ctx, a.as_ref(), s.as_ref(), PiRule::Trace, lambda(l))
+            };
+            let numbers =
+                |c: &KroneckerCholesky<T>| (c.to_dense(&ctx).unwrap(), c.damping(), c.pi(), c.log_determinant());
+            let mut factors = new(&a, &s, 0.5).unwrap();
+            let second = numbers(&new(&b, &r, 0.1).unwrap());
+            factors.renew(&ctx, b.as_ref(), r.as_ref(), PiRule::Trace, lambda(0.1)).unwrap();
+            assert_eq!(numbers(&factors), second);
+            let refused = factors.renew(&ctx, a.as_ref(), indefinite.as_ref(), PiRule::Trace, lambda(1e-3));
+            assert!(matches!(refused, Err(Error::NotPositiveDefinite { .. })), "{refused:?}");
+            assert_eq!(numbers(&factors), second);
+            factors.renew(&ctx, r.as_ref(), b.as_ref(), PiRule::Trace, lambda(2.0)).unwrap();
+            assert_eq!(numbers(&factors), numbers(&new(&r, &b, 2.0).unwrap()), "other orders");
+        }
+    }
+    check::<f32>();
+    check::<f64>();
+}

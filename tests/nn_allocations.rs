@@ -1,6 +1,8 @@
-//! Claim: after a warm-up call the passes of the MLP harness allocate nothing on one thread.
+//! Claim: after a warm-up call the passes of the MLP harness allocate nothing on one thread, nor do steps of SGD, Adam and
+//! K-FAC, those with a refresh included.
 //!
 //! The reference and faer backends are counted through the global allocator; a native BLAS allocates on its own side.
+//! On more threads a fork allocates its tasks, and `Ctx::for_each` a list of them: on one thread neither is there.
 #![cfg(feature = "nn")]
 
 #[path = "common/counting_allocator.rs"]
@@ -9,8 +11,11 @@ mod nn_fixture;
 
 use counting_allocator::{CountingAllocator, allocations};
 use nn_fixture::{LOSSES, Random, case};
-use pullback::nn::{Activation, Batch, GgnOperator, HessianOperator, Reduction};
-use pullback::optim::{CaptureSink, FisherKind, LayeredObjective, Objective};
+use pullback::curvature::KroneckerDamping;
+use pullback::nn::{Activation, Batch, GgnOperator, HessianOperator, Loss, Mlp, Reduction};
+use pullback::optim::{
+    Adam, CaptureSink, FisherKind, Kfac, KfacOptions, LayeredObjective, MomentumKind, Objective, Optimizer, Sgd,
+};
 use pullback::testing::contexts;
 use pullback::{Ctx, LinearOperator, Mat, MatMut, MatRef, Result, Scalar};
 
@@ -107,4 +112,60 @@ fn a_batch_is_refilled_in_place() {
     assert_eq!(warm(|| batch.refill(x.as_ref(), Some(t.as_ref())).unwrap()), 0);
     assert_eq!(batch.inputs().at(6, 39), 1.0);
     assert_eq!(batch.inputs().at(3, 39), x[(3, 39)]);
+}
+
+/// What each of a run's steps allocates after `warm_up` of them, and whether it refreshed the inverses.
+fn steps<T: Scalar>(ctx: &Ctx<T>, mut optimizer: impl Optimizer<T, Mlp<T>>, warm_up: usize) -> Vec<(usize, bool)> {
+    let c = case::<T>(
+        &[10, 20, 1],
+        Activation::Tanh,
+        Activation::Identity,
+        Loss::SquaredError,
+        Reduction::Mean,
+        1e-3,
+        32,
+        64,
+    );
+    let mut theta = c.theta.clone();
+    let mut step = || {
+        let before = allocations();
+        let report = optimizer.step(ctx, &c.net, &mut theta, &c.batch).unwrap();
+        (allocations() - before, report.refreshed)
+    };
+    (0..warm_up).for_each(|_| _ = step());
+    // two periods of the defaults
+    (0..10).map(|_| step()).collect()
+}
+
+#[test]
+fn optimizer_steps_allocate_nothing_once_warm() {
+    fn check<T: Scalar>() {
+        for ctx in contexts::<T>() {
+            let name = ctx.backend().name();
+            let none = |optimizer: &str, steps: &[(usize, bool)]| {
+                assert!(steps.iter().all(|&(count, _)| count == 0), "{optimizer}, {} {name}: {steps:?}", T::NAME);
+            };
+            let rate = T::of(1e-3);
+            for kind in [MomentumKind::HeavyBall, MomentumKind::Nesterov] {
+                none("SGD", &steps(&ctx, Sgd::new(rate, T::of(0.9), kind).unwrap(), 1));
+            }
+            none("Adam", &steps(&ctx, Adam::new(rate).unwrap(), 1));
+            let kfac = |options| steps(&ctx, Kfac::new(options).unwrap(), 6);
+            let defaults = kfac(KfacOptions::default());
+            none("K-FAC", &defaults);
+            let refreshes = defaults.iter().filter(|step| step.1).count();
+            assert!(0 < refreshes && refreshes < defaults.len(), "steps of both kinds: {defaults:?}");
+            // Cholesky factors in place of inverses, for layers that prefer them
+            none("K-FAC, a refresh a step", &kfac(KfacOptions { refresh_interval: 1, ..Default::default() }));
+            // the textbook eigensolver works on two matrices of its own
+            if name != "reference" {
+                none(
+                    "K-FAC, exact damping",
+                    &kfac(KfacOptions { damping: KroneckerDamping::Exact, ..Default::default() }),
+                );
+            }
+        }
+    }
+    check::<f32>();
+    check::<f64>();
 }

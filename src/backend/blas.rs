@@ -3,7 +3,8 @@
 //! Differs     every argument is checked here, since a library's own handler may stop the process; triangles are checked
 //!             for NaN before and after, since no library's status can be trusted on NaN; the eigensolver is syevd, never
 //!             syevr, on a matrix at the scale of 1; workspace sizes come from the documented formulas in 64-bit, since a
-//!             size returned as an `f32` is rounded.
+//!             size returned as an `f32` is rounded. Cholesky factors and their solves up to order 64 are loops of our
+//!             own (`small`).
 //! Memory      syevd keeps its workspace (2n² scalars, 5n integers) in one buffer a thread.
 //! Threads     OpenBLAS has one count for the whole process. Calls that want the same count run at once, a call that
 //!             wants another one waits for those and then sets it. Other code in the process that calls OpenBLAS itself
@@ -29,7 +30,7 @@ use openblas_src as _;
 
 use std::cell::Cell;
 
-use super::{Backend, check};
+use super::{Backend, check, small};
 use crate::error::{Error, Result, check_len};
 use crate::mat::{MatMut, MatRef, Op, Side};
 use crate::scalar::Scalar;
@@ -113,7 +114,7 @@ fn at_least<T: Scalar>(documented: usize, queried: T) -> usize {
 }
 
 macro_rules! backend {
-    ($t:ident, $gemm:ident, $gemv:ident, $syrk:ident, $trsm:ident, $potrf:ident, $potri:ident, $syevd:ident, $workspace:ident) => {
+    ($t:ident, $gemm:ident, $gemv:ident, $syrk:ident, $trsm:ident, $potrf:ident, $potrs:ident, $potri:ident, $syevd:ident, $workspace:ident) => {
         thread_local! {
             static $workspace: Cell<(Vec<$t>, Vec<i32>)> = const { Cell::new((Vec::new(), Vec::new())) };
         }
@@ -238,8 +239,9 @@ macro_rules! backend {
             }
 
             fn potrf(&self, threads: usize, mut a: MatMut<'_, $t>) -> Result<()> {
-                if check::potrf(a.rb())? == 0 {
-                    return Ok(());
+                let refused = |pivot| Error::NotPositiveDefinite { op: "potrf", pivot };
+                if check::potrf(a.rb())? <= small::ORDER {
+                    return small::cholesky(a).map_err(refused);
                 }
                 let (n, _, lda) = dims(a.rb())?;
                 let mut info = 0;
@@ -255,9 +257,25 @@ macro_rules! backend {
                     Err(_) => return Err(Error::invalid("potrf", "the library refused its arguments")),
                 };
                 match bad {
-                    Some(pivot) => Err(Error::NotPositiveDefinite { op: "potrf", pivot }),
+                    Some(pivot) => Err(refused(pivot)),
                     None => check::finite_lower("potrf", a.rb()),
                 }
+            }
+
+            fn potrs(&self, threads: usize, l: MatRef<'_, $t>, mut b: MatMut<'_, $t>) -> Result<()> {
+                if check::trsm(Side::Left, l, b.rb())? <= small::ORDER && b.ncols() <= small::COLUMNS {
+                    small::solve(l, &[Op::No, Op::Transpose], b);
+                    return Ok(());
+                }
+                if b.ncols() == 0 {
+                    return Ok(());
+                }
+                let ((n, k, ldb), (_, _, ldl), mut info) = (dims(b.rb())?, dims(l)?, 0);
+                let _running = library::enter(int("threads", threads)?)?;
+                // SAFETY: l is square with the order of b's rows (check::trsm), neither being 0; each view guarantees its
+                // ld and length; b does not alias l, being a mutable borrow.
+                unsafe { lapack::$potrs(b'L', n, k, l.as_slice(), ldl, b.as_mut_slice(), ldb, &mut info) };
+                if info == 0 { Ok(()) } else { Err(Error::invalid("potrs", "the library refused its arguments")) }
             }
 
             fn potri_work(&self, _n: usize) -> (usize, usize) {
@@ -352,8 +370,8 @@ macro_rules! backend {
         }
     };
 }
-backend!(f32, sgemm, sgemv, ssyrk, strsm, spotrf, spotri, ssyevd, WORKSPACE_F32);
-backend!(f64, dgemm, dgemv, dsyrk, dtrsm, dpotrf, dpotri, dsyevd, WORKSPACE_F64);
+backend!(f32, sgemm, sgemv, ssyrk, strsm, spotrf, spotrs, spotri, ssyevd, WORKSPACE_F32);
+backend!(f64, dgemm, dgemv, dsyrk, dtrsm, dpotrf, dpotrs, dpotri, dsyevd, WORKSPACE_F64);
 
 #[cfg(test)]
 mod tests {

@@ -2,7 +2,7 @@
 //!
 //! Differs     the eigensolver gets its matrix at the scale of 1 (by a power of two, exactly): from n = 129 on it loses
 //!             accuracy, silently, when the norm is far from 1. Triangular kernels are cut by halves around its
-//!             gemm (`blocked`).
+//!             gemm (`blocked`); up to order 64 they are loops of our own (`small`).
 //! Memory      factorizations keep their scratch in one buffer a thread, as large as the largest call needed.
 //! Threads     `threads` bounds the tasks a call forks on rayon's current pool; small products stay on one thread.
 //! Laws        tests/backends.rs, tests/factorizations.rs (scales 2^k), tests/allocations.rs.
@@ -17,7 +17,7 @@ use faer::mat::AsMatMut;
 use faer::{Accum, Par, Spec};
 
 use super::reference::scale;
-use super::{Backend, check};
+use super::{Backend, check, small};
 use crate::error::{Error, Result};
 use crate::mat::{MatMut, MatRef, Op, Side};
 use crate::scalar::Scalar;
@@ -150,6 +150,10 @@ impl<T: Real> Backend<T> for Faer {
         if b.nrows() == 0 || b.ncols() == 0 {
             return Ok(());
         }
+        if side == Side::Left && l.ncols() <= small::ORDER && b.ncols() <= small::COLUMNS {
+            small::solve(l, &[tl], b);
+            return Ok(());
+        }
         let (l, b) = (view(l), view_mut(b));
         match side {
             Side::Left => blocked::solve(l, tl == Op::Transpose, b, threads),
@@ -159,19 +163,34 @@ impl<T: Real> Backend<T> for Faer {
         Ok(())
     }
 
+    fn potrs(&self, threads: usize, l: MatRef<'_, T>, mut b: MatMut<'_, T>) -> Result<()> {
+        if check::trsm(Side::Left, l, b.rb())? <= small::ORDER && b.ncols() <= small::COLUMNS {
+            small::solve(l, &[Op::No, Op::Transpose], b);
+            return Ok(());
+        }
+        Backend::<T>::trsm(self, threads, Side::Left, l, Op::No, b.rb_mut())?;
+        Backend::<T>::trsm(self, threads, Side::Left, l, Op::Transpose, b)
+    }
+
     fn potrf(&self, threads: usize, mut a: MatMut<'_, T>) -> Result<()> {
         let n = check::potrf(a.rb())?;
+        let refused = |pivot| Error::NotPositiveDefinite { op: "potrf", pivot };
+        if n <= small::ORDER {
+            return small::cholesky(a).map_err(refused);
+        }
         with_stack(blocked::cholesky_scratch::<T>(n), |stack| blocked::cholesky(view_mut(a.rb_mut()), threads, stack))
-            .map_err(|pivot| Error::NotPositiveDefinite { op: "potrf", pivot })?;
+            .map_err(refused)?;
         check::finite_lower("potrf", a.rb())
     }
 
     fn potri(&self, threads: usize, mut l: MatMut<'_, T>, mut work: MatMut<'_, T>) -> Result<()> {
-        if check::potri(l.rb(), work.rb(), (l.nrows(), l.nrows()))? == 0 {
-            return Ok(());
+        let n = check::potri(l.rb(), work.rb(), (l.nrows(), l.nrows()))?;
+        if n <= small::ORDER {
+            small::inverse(l.rb_mut(), work);
+        } else {
+            blocked::invert(view_mut(work.rb_mut()), view(l.rb()), threads);
+            blocked::gram(view_mut(l.rb_mut()), view(work.rb()), threads);
         }
-        blocked::invert(view_mut(work.rb_mut()), view(l.rb()), threads);
-        blocked::gram(view_mut(l.rb_mut()), view(work.rb()), threads);
         l.mirror_lower();
         check::finite_lower("potri", l.rb())
     }

@@ -19,6 +19,8 @@ mod ctx;
 #[cfg(feature = "faer")]
 mod faer;
 mod reference;
+#[cfg(any(feature = "faer", feature = "blas"))]
+mod small;
 pub(crate) mod sums;
 
 #[cfg(feature = "blas")]

@@ -46,18 +46,23 @@ pub(crate) fn length(x: impl Iterator<Item = f64> + Clone) -> Scaled {
 /// ‖x‖, at the scale of 1 by a power of two: one multiplication an element where [`length`] divides.
 pub(crate) fn norm<T: Scalar>(x: &[T]) -> f64 {
     let scale = check::power_of_two_scale(MatRef::from_column(x)).factor();
-    x.iter().map(|&x| (x * scale).f64().powi(2)).sum::<f64>().sqrt() / scale.f64()
+    sum_of_products(x, x, |x| (x * scale).f64()).sqrt() / scale.f64()
 }
 
-/// xᵀy by eight partial sums, which the compiler can turn into vector instructions; not scaled.
+/// xᵀy, not scaled.
 pub(crate) fn dot<T: Scalar>(x: &[T], y: &[T]) -> f64 {
+    sum_of_products(x, y, T::f64)
+}
+
+/// Σ f(x_i) f(y_i) by eight partial sums, which the compiler can turn into vector instructions.
+fn sum_of_products<T: Scalar>(x: &[T], y: &[T], f: impl Fn(T) -> f64) -> f64 {
     const LANES: usize = 8;
     let mut partial = [0f64; LANES];
     let (xs, ys) = (x.chunks_exact(LANES), y.chunks_exact(LANES));
-    let rest: f64 = xs.remainder().iter().zip(ys.remainder()).map(|(x, y)| x.f64() * y.f64()).sum();
+    let rest: f64 = xs.remainder().iter().zip(ys.remainder()).map(|(&x, &y)| f(x) * f(y)).sum();
     for (x, y) in xs.zip(ys) {
         for l in 0..LANES {
-            partial[l] += x[l].f64() * y[l].f64();
+            partial[l] += f(x[l]) * f(y[l]);
         }
     }
     partial.iter().sum::<f64>() + rest

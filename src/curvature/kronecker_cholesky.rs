@@ -13,6 +13,7 @@
 //!             2nd ed., section 14.1 (why not to invert).
 
 use super::batch_product::{batch_factors_are_cheaper, form_product};
+use super::factor_inverse::factor_damped;
 use super::{DampedSolver, Damping, Fidelity, HasLogDeterminant, PiRule, Recovery, SolvePath, SolveReport};
 use crate::backend::{Ctx, check};
 use crate::error::{Result, check_shape};
@@ -68,6 +69,37 @@ impl<T: Scalar> KroneckerCholesky<T> {
             (Some(a), Some(s)) => Ok(Self { a, s, pi, lambda }),
             _ => unreachable!("for_each ran both items without an error"),
         }
+    }
+
+    /// Factors others, as [`KroneckerCholesky::new`] does, in the memory of this one where the orders stay. On an error it
+    /// is what it was.
+    ///
+    /// # Errors
+    /// As [`KroneckerCholesky::new`].
+    pub fn renew(
+        &mut self,
+        ctx: &Ctx<T>,
+        a: MatRef<'_, T>,
+        s: MatRef<'_, T>,
+        rule: PiRule<T>,
+        lambda: Damping<T>,
+    ) -> Result<()> {
+        if self.factor_dims() != (a.nrows(), s.nrows()) {
+            return Self::new(ctx, a, s, rule, lambda).map(|new| *self = new);
+        }
+        rule.check()?;
+        let pi = rule.pi(a, s);
+        let (shift_a, shift_s) = PiRule::shifts(pi, lambda);
+        let room = |m: MatRef<'_, T>| ctx.scratch(m.nrows(), m.nrows());
+        let mut items = [(a, shift_a, &mut self.a, room(a)), (s, shift_s, &mut self.s, room(s))];
+        items.sort_by_key(|(factor, ..)| std::cmp::Reverse(factor.nrows()));
+        ctx.for_each(&mut items, |ctx, (factor, shift, _, l)| factor_damped(ctx, *factor, *shift, l.as_mut()))?;
+        // both are there: from here on nothing fails
+        for (_, _, old, l) in items {
+            old.replace(l.as_ref())?;
+        }
+        (self.pi, self.lambda) = (pi, lambda);
+        Ok(())
     }
 
     /// π.

@@ -1,4 +1,4 @@
-//! [`KroneckerInverse`]: the damped inverse of A ⊗ S, and the [`FactorInverse`] it is joined from.
+//! [`KroneckerInverse`]: the damped inverse of A ⊗ S.
 //!
 //! ```text
 //! exact      V ↦ Q_S ((Q_Sᵀ V Q_A) ∘ [1 / (s_i a_j + λ)]) Q_Aᵀ          (Eq 23)
@@ -12,80 +12,19 @@
 //! Reference   J. Martens, R. Grosse, Optimizing neural networks with Kronecker-factored approximate curvature, 2015,
 //!             section 6.3.
 
+use super::factor_inverse::{FactorInverse, invert};
 use super::roots::KroneckerInverseRoot;
 use super::{
     DampedSolver, Damping, Fidelity, HasInverseSquareRoot, HasLogDeterminant, KroneckerDamping, PiRule, Recovery,
     SolvePath, SolveReport,
 };
-use crate::backend::{Ctx, check};
+use crate::backend::Ctx;
 use crate::error::{Error, Result};
-use crate::factor::{OnFailure, PositiveFactor, Tracking};
+use crate::factor::{OnFailure, Tracking};
 use crate::kronecker::{KroneckerEigen, kronecker_apply, two_sided_product};
 use crate::linop::{LinearOperator, Preconditioner, SelfAdjoint};
-use crate::mat::{Mat, MatMut, MatRef, Op};
+use crate::mat::{MatMut, MatRef, Op};
 use crate::scalar::Scalar;
-
-/// (M + shift I)⁻¹ as a matrix with its log-determinant: one factor of a factored damped inverse.
-///
-/// Factors of many layers can be inverted in any order and in parallel, then joined by
-/// [`KroneckerInverse::from_inverses`].
-///
-/// ```
-/// use pullback::{Ctx, Mat, curvature::FactorInverse};
-/// let half = FactorInverse::new(&Ctx::<f64>::default(), Mat::identity(3).as_ref(), 1.0)?;
-/// assert!((half.matrix()[(2, 2)] - 0.5).abs() < 1e-15);
-/// assert!((half.log_determinant() - 8f64.ln()).abs() < 1e-14);
-/// # Ok::<(), pullback::Error>(())
-/// ```
-#[derive(Debug, Clone)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(bound = "T: Scalar"))]
-pub struct FactorInverse<T> {
-    inverse: Mat<T>,
-    shift: T,
-    log_determinant: T,
-    recovery: Recovery,
-}
-
-impl<T: Scalar> FactorInverse<T> {
-    /// Inverts M + shift I by Cholesky; only the lower triangle of M is read.
-    ///
-    /// # Errors
-    /// [`Error::NotPositiveDefinite`] with the pivot, [`Error::NotFinite`], [`Error::Shape`].
-    pub fn new(ctx: &Ctx<T>, m: MatRef<'_, T>, shift: T) -> Result<Self> {
-        Self::with_on_failure(ctx, m, shift, OnFailure::Error)
-    }
-
-    /// [`FactorInverse::new`] with a say in what happens when a pivot is not positive.
-    ///
-    /// # Errors
-    /// As [`FactorInverse::new`]; with [`OnFailure::Recover`] as [`PositiveFactor::new`].
-    pub fn with_on_failure(ctx: &Ctx<T>, m: MatRef<'_, T>, shift: T, on_failure: OnFailure) -> Result<Self> {
-        check::square("FactorInverse", m)?;
-        let factor = PositiveFactor::new(ctx, m.to_owned(), shift, on_failure)?;
-        let (log_determinant, recovery) = (factor.log_determinant(), factor.recovery());
-        Ok(Self { inverse: factor.into_inverse(ctx)?, shift, log_determinant, recovery })
-    }
-
-    /// What the factorization needed beyond a first attempt.
-    pub fn recovery(&self) -> Recovery {
-        self.recovery
-    }
-
-    /// (M + shift I)⁻¹, both triangles.
-    pub fn matrix(&self) -> &Mat<T> {
-        &self.inverse
-    }
-
-    /// What was added to the diagonal.
-    pub fn shift(&self) -> T {
-        self.shift
-    }
-
-    /// log det(M + shift I).
-    pub fn log_determinant(&self) -> T {
-        self.log_determinant
-    }
-}
 
 /// (A ⊗ S + λI)⁻¹ exactly, or a factored matrix below it; owns its factors, λ and π, so they cannot disagree.
 ///
@@ -120,6 +59,17 @@ pub(super) fn damped_reciprocal<T: Scalar>(lambda: Damping<T>) -> impl Fn(T, T) 
     move |a, s| T::ONE / ((a * s).max(T::ZERO) + lambda.get())
 }
 
+/// `Ok` unless the largest eigenvalue of A ⊗ S + λI, or the inverse of the smallest, overflows; values ascending.
+fn check_extremes<T: Scalar>(a: &[T], s: &[T], lambda: Damping<T>) -> Result<()> {
+    let ends = |w: &[T]| [w.first().copied().unwrap_or_default(), w.last().copied().unwrap_or_default()];
+    let sound = |a: T, s: T| {
+        // the inverse: a λ near underflow has no finite reciprocal
+        ((a * s).abs() + lambda.get()).is_finite() && damped_reciprocal(lambda)(a, s).is_finite()
+    };
+    let all = ends(a).into_iter().all(|a| ends(s).into_iter().all(|s| sound(a, s)));
+    if all { Ok(()) } else { Err(Error::not_finite("KroneckerInverse::from_eigen")) }
+}
+
 /// How many a_j s_i are negative by more than rounding, 16 (d_in + d_out) ε max|a| max|s|.
 fn clipped_products<T: Scalar>(eigen: &KroneckerEigen<T>, lambda: Damping<T>) -> Recovery {
     let (a, s) = (eigen.left().values(), eigen.right().values());
@@ -151,7 +101,7 @@ impl<T: Scalar> KroneckerInverse<T> {
     /// [`KroneckerInverse::new`] with a say in what happens when a pivot of a damped factor is not positive.
     ///
     /// # Errors
-    /// As [`KroneckerInverse::new`]; with [`OnFailure::Recover`] as [`PositiveFactor::new`].
+    /// As [`KroneckerInverse::new`]; with [`OnFailure::Recover`] as [`PositiveFactor::new`](crate::factor::PositiveFactor::new).
     pub fn with_on_failure(
         ctx: &Ctx<T>,
         a: MatRef<'_, T>,
@@ -179,21 +129,56 @@ impl<T: Scalar> KroneckerInverse<T> {
         }
     }
 
+    /// Makes this the damped inverse of other factors, as [`KroneckerInverse::new`] does, in the memory that it has where
+    /// orders and kind of damping stay: nothing is allocated then after the first time, on one thread. On an error it is
+    /// what it was.
+    ///
+    /// # Errors
+    /// As [`KroneckerInverse::new`].
+    pub fn renew(
+        &mut self,
+        ctx: &Ctx<T>,
+        a: MatRef<'_, T>,
+        s: MatRef<'_, T>,
+        damping: KroneckerDamping<T>,
+        lambda: Damping<T>,
+    ) -> Result<()> {
+        let same_orders = self.factor_dims() == (a.nrows(), s.nrows());
+        match (&mut self.parts, damping) {
+            (Parts::Exact(eigen), KroneckerDamping::Exact) if same_orders => {
+                eigen.renew(ctx, a, s, |a, s| check_extremes(a, s, lambda))?;
+            }
+            (Parts::Factored { a: a_old, s: s_old, pi: pi_old }, KroneckerDamping::Factored { pi: rule })
+                if same_orders =>
+            {
+                rule.check()?;
+                let pi = rule.pi(a, s);
+                let (shift_a, shift_s) = PiRule::shifts(pi, lambda);
+                let room = |m: MatRef<'_, T>| ctx.scratch(m.nrows(), m.nrows());
+                let mut items = [(a, shift_a, a_old, room(a), T::ZERO), (s, shift_s, s_old, room(s), T::ZERO)];
+                items.sort_by_key(|(factor, ..)| std::cmp::Reverse(factor.nrows()));
+                ctx.for_each(&mut items, |ctx, (factor, shift, _, inverse, log_determinant)| {
+                    *log_determinant = invert(ctx, *factor, *shift, inverse.as_mut())?;
+                    Ok(())
+                })?;
+                // both are there: from here on nothing fails
+                for (_, shift, old, inverse, log_determinant) in items {
+                    old.replace(inverse.as_ref(), shift, log_determinant)?;
+                }
+                *pi_old = pi;
+            }
+            _ => return Self::new(ctx, a, s, damping, lambda).map(|new| *self = new),
+        }
+        self.lambda = lambda;
+        Ok(())
+    }
+
     /// The exact inverse from the decompositions of A and S.
     ///
     /// # Errors
     /// [`Error::NotFinite`] when the largest eigenvalue of A ⊗ S + λI, or the inverse of the smallest, overflows.
     pub fn from_eigen(eigen: KroneckerEigen<T>, lambda: Damping<T>) -> Result<Self> {
-        let ends = |w: &[T]| (w.first().copied().unwrap_or_default(), w.last().copied().unwrap_or_default());
-        let ((a0, a1), (s0, s1)) = (ends(eigen.left().values()), ends(eigen.right().values()));
-        let extremes = [a0 * s0, a0 * s1, a1 * s0, a1 * s1];
-        let finite = extremes.iter().all(|&p| (p.abs() + lambda.get()).is_finite());
-        // the inverse of the smallest: a λ near underflow has no finite reciprocal
-        let bounded =
-            [(a0, s0), (a0, s1), (a1, s0), (a1, s1)].iter().all(|&(a, s)| damped_reciprocal(lambda)(a, s).is_finite());
-        if !(finite && bounded) {
-            return Err(Error::not_finite("KroneckerInverse::from_eigen"));
-        }
+        check_extremes(eigen.left().values(), eigen.right().values(), lambda)?;
         Ok(Self { parts: Parts::Exact(eigen), lambda })
     }
 
@@ -204,8 +189,8 @@ impl<T: Scalar> KroneckerInverse<T> {
     pub fn from_inverses(a: FactorInverse<T>, s: FactorInverse<T>, lambda: Damping<T>, pi: T) -> Result<Self> {
         PiRule::Fixed(pi).check()?;
         let expected = PiRule::shifts(pi, lambda);
-        if (a.shift, s.shift) != expected {
-            let found = (a.shift, s.shift);
+        if (a.shift(), s.shift()) != expected {
+            let found = (a.shift(), s.shift());
             return Err(Error::invalid("shifts", format!("the factors hold {found:?}, π and λ ask for {expected:?}")));
         }
         Ok(Self { parts: Parts::Factored { a, s, pi }, lambda })
@@ -257,7 +242,7 @@ impl<T: Scalar> KroneckerInverse<T> {
     pub fn factor_dims(&self) -> (usize, usize) {
         match &self.parts {
             Parts::Exact(eigen) => (eigen.left().dim(), eigen.right().dim()),
-            Parts::Factored { a, s, .. } => (a.inverse.nrows(), s.inverse.nrows()),
+            Parts::Factored { a, s, .. } => (a.matrix().nrows(), s.matrix().nrows()),
         }
     }
 
@@ -269,7 +254,7 @@ impl<T: Scalar> KroneckerInverse<T> {
         match &self.parts {
             Parts::Exact(eigen) => eigen.map_matrix(ctx, damped_reciprocal(self.lambda), v, out),
             Parts::Factored { a, s, .. } => {
-                let (a, s) = ((a.inverse.as_ref(), Op::No), (s.inverse.as_ref(), Op::No));
+                let (a, s) = ((a.matrix().as_ref(), Op::No), (s.matrix().as_ref(), Op::No));
                 two_sided_product(ctx, T::ONE, a, s, v, T::ZERO, out)
             }
         }
@@ -284,8 +269,8 @@ impl<T: Scalar> KroneckerInverse<T> {
             Parts::Exact(eigen) => eigen.map_in_place(ctx, damped_reciprocal(self.lambda), v),
             Parts::Factored { a, s, .. } => {
                 let mut half = ctx.scratch(v.nrows(), v.ncols());
-                ctx.gemm(T::ONE, s.inverse.as_ref(), Op::No, v.rb(), Op::No, T::ZERO, half.as_mut())?;
-                ctx.gemm(T::ONE, half.as_ref(), Op::No, a.inverse.as_ref(), Op::No, T::ZERO, v.rb_mut())
+                ctx.gemm(T::ONE, s.matrix().as_ref(), Op::No, v.rb(), Op::No, T::ZERO, half.as_mut())?;
+                ctx.gemm(T::ONE, half.as_ref(), Op::No, a.matrix().as_ref(), Op::No, T::ZERO, v.rb_mut())
             }
         }
     }
@@ -304,8 +289,8 @@ impl<T: Scalar> HasLogDeterminant<T> for KroneckerInverse<T> {
                 T::of(eigen.values().map(|w| (w.f64().max(0.0) + lambda).ln()).sum())
             }
             Parts::Factored { a, s, .. } => {
-                let (d_in, d_out) = (a.inverse.nrows() as f64, s.inverse.nrows() as f64);
-                T::of(d_out * a.log_determinant.f64() + d_in * s.log_determinant.f64())
+                let (d_in, d_out) = (a.matrix().nrows() as f64, s.matrix().nrows() as f64);
+                T::of(d_out * a.log_determinant().f64() + d_in * s.log_determinant().f64())
             }
         }
     }
@@ -318,7 +303,7 @@ impl<T: Scalar> HasInverseSquareRoot<T> for KroneckerInverse<T> {
     fn inverse_square_root(&self, ctx: &Ctx<T>) -> Result<KroneckerInverseRoot<'_, T>> {
         match &self.parts {
             Parts::Exact(eigen) => Ok(KroneckerInverseRoot::exact(eigen, self.lambda)),
-            Parts::Factored { a, s, .. } => KroneckerInverseRoot::factored(ctx, &a.inverse, &s.inverse),
+            Parts::Factored { a, s, .. } => KroneckerInverseRoot::factored(ctx, a.matrix(), s.matrix()),
         }
     }
 }
@@ -333,7 +318,7 @@ impl<T: Scalar> LinearOperator<T> for KroneckerInverse<T> {
         match &self.parts {
             Parts::Exact(eigen) => eigen.map_apply(ctx, damped_reciprocal(self.lambda), x, y),
             Parts::Factored { a, s, .. } => {
-                let (a, s) = ((a.inverse.as_ref(), Op::No), (s.inverse.as_ref(), Op::No));
+                let (a, s) = ((a.matrix().as_ref(), Op::No), (s.matrix().as_ref(), Op::No));
                 kronecker_apply(ctx, T::ONE, a, s, x, T::ZERO, y)
             }
         }
@@ -372,7 +357,7 @@ impl<T: Scalar> DampedSolver<T> for KroneckerInverse<T> {
     fn recovery(&self) -> Recovery {
         match &self.parts {
             Parts::Exact(eigen) => clipped_products(eigen, self.lambda),
-            Parts::Factored { a, s, .. } => a.recovery.and(s.recovery),
+            Parts::Factored { a, s, .. } => a.recovery().and(s.recovery()),
         }
     }
 

@@ -37,6 +37,7 @@ mod certificate;
 mod dense;
 mod diagonal;
 mod eigen_kronecker;
+mod factor_inverse;
 mod gap;
 mod identity;
 mod jacobian;
@@ -73,6 +74,7 @@ pub use certificate::{Certificate, STEPS as CERTIFICATE_STEPS, certified_solve, 
 pub use dense::{Dense, DenseInverse};
 pub use diagonal::{Diagonal, DiagonalInverse};
 pub use eigen_kronecker::{EigenKronecker, EigenKroneckerInverse};
+pub use factor_inverse::FactorInverse;
 pub use gap::{DampingGap, StepComparison, compare_damped_steps, factored_damping_gap};
 pub use identity::{ScaledIdentity, ScaledIdentityInverse};
 pub use jacobian::{
@@ -82,7 +84,7 @@ pub use jacobian::{
 };
 pub use kronecker::{Kronecker, KroneckerDamping};
 pub use kronecker_cholesky::KroneckerCholesky;
-pub use kronecker_inverse::{FactorInverse, KroneckerInverse};
+pub use kronecker_inverse::KroneckerInverse;
 pub use kronecker_n::{KroneckerN, KroneckerNRoot};
 pub use kronecker_n_inverse::KroneckerNInverse;
 pub use low_rank::{LowRank, LowRankRoot};

@@ -62,6 +62,11 @@ impl<T: Scalar> Cholesky<T> {
         Self { l }
     }
 
+    /// Takes another factor of the same order, in the memory of this one.
+    pub(crate) fn replace(&mut self, l: MatRef<'_, T>) -> Result<()> {
+        self.l.as_mut().copy_from(l)
+    }
+
     /// Order of the matrix.
     pub fn dim(&self) -> usize {
         self.l.nrows()
@@ -111,8 +116,7 @@ impl<T: Scalar> Cholesky<T> {
 
     /// log det A = 2 Σ log L_ii, which cannot overflow.
     pub fn log_determinant(&self) -> T {
-        let sum: T = (0..self.dim()).map(|i| self.l[(i, i)].ln()).sum();
-        sum + sum
+        log_determinant(self.l())
     }
 
     /// Refactors a new matrix of the same order into the same memory. On error the factor is unusable and the value
@@ -125,4 +129,10 @@ impl<T: Scalar> Cholesky<T> {
         self.l.as_mut().copy_from(a)?;
         Self::new(ctx, self.l)
     }
+}
+
+/// log det(L Lᵀ) = 2 Σ log L_ii.
+pub(crate) fn log_determinant<T: Scalar>(l: MatRef<'_, T>) -> T {
+    let sum: T = (0..l.nrows()).map(|i| l.at(i, i).ln()).sum();
+    sum + sum
 }

@@ -5,7 +5,7 @@
 //! Reference   N. J. Higham, Functions of Matrices, 2008, chapter 1.
 
 use crate::backend::Ctx;
-use crate::error::{Error, Result, check_shape};
+use crate::error::{Error, Result, check_len, check_shape};
 use crate::mat::{Mat, MatMut, MatRef, Op};
 use crate::scalar::Scalar;
 
@@ -57,6 +57,14 @@ impl<T: Scalar> SymEigen<T> {
         let mut values = vec![T::ZERO; a.nrows()];
         ctx.syevd(a.as_mut(), &mut values)?;
         Ok(Self { vectors: a, values })
+    }
+
+    /// Takes another decomposition of the same order, in the memory of this one.
+    pub(crate) fn replace(&mut self, vectors: MatRef<'_, T>, values: &[T]) -> Result<()> {
+        check_len("SymEigen::replace", self.values.len(), values.len())?;
+        self.vectors.as_mut().copy_from(vectors)?;
+        self.values.copy_from_slice(values);
+        Ok(())
     }
 
     /// Order of the matrix.

@@ -9,6 +9,7 @@ mod tracked_eigen;
 mod wide;
 
 pub use cholesky::Cholesky;
+pub(crate) use cholesky::log_determinant;
 pub use eigh::SymEigen;
 pub use lu::Lu;
 pub use robust::{OnFailure, PositiveFactor, Recovery};

@@ -80,6 +80,30 @@ impl<T: Scalar> KroneckerEigen<T> {
         }
     }
 
+    /// Decomposes other matrices of the same orders in the memory of this value (in new memory where clones share it).
+    /// `accept` sees the eigenvalues of both first, ascending; on its error, or another one, nothing has changed.
+    pub(crate) fn renew(
+        &mut self,
+        ctx: &Ctx<T>,
+        a: MatRef<'_, T>,
+        b: MatRef<'_, T>,
+        accept: impl FnOnce(&[T], &[T]) -> Result<()>,
+    ) -> Result<()> {
+        let room = |m: MatRef<'_, T>| (ctx.scratch(m.nrows(), m.ncols()), ctx.scratch(m.nrows(), 1));
+        let (mut left, mut right) = (room(a), room(b));
+        let mut items = [(a, &mut left), (b, &mut right)];
+        items.sort_by_key(|(m, _)| std::cmp::Reverse(m.nrows()));
+        ctx.for_each(&mut items, |ctx, (matrix, (vectors, values))| {
+            vectors.as_mut().copy_from(*matrix)?;
+            ctx.syevd(vectors.as_mut(), values.as_mut_slice())
+        })?;
+        accept(left.1.as_slice(), right.1.as_slice())?;
+        for (mine, (vectors, values)) in [(&mut self.left, left), (&mut self.right, right)] {
+            Arc::make_mut(mine).replace(vectors.as_ref(), values.as_slice())?;
+        }
+        Ok(())
+    }
+
     /// Joins the decompositions of A and B.
     pub fn from_parts(a: impl Into<Arc<SymEigen<T>>>, b: impl Into<Arc<SymEigen<T>>>) -> Self {
         Self { left: a.into(), right: b.into() }

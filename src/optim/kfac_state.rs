@@ -14,7 +14,6 @@ use crate::backend::Ctx;
 #[cfg(feature = "serde")]
 use crate::error::check_len;
 use crate::error::{Error, Result};
-use crate::mat::Mat;
 use crate::scalar::Scalar;
 
 /// What exists from the first step on.
@@ -146,7 +145,7 @@ impl<T: Scalar, W> State<T, W> {
         let with_previous = with_previous && self.update.iter().any(|&u| u != T::ZERO);
         let both: [&[T]; 2] = [&self.direction, &self.update];
         let vectors = if with_previous { &both[..] } else { &both[..1] };
-        let mut gram = Mat::zeros(vectors.len(), vectors.len());
+        let mut gram = ctx.scratch(vectors.len(), vectors.len());
         let mut slopes = [0.0; 2];
         let ws = &mut self.workspace;
         if by_factors {
@@ -166,7 +165,7 @@ impl<T: Scalar, W> State<T, W> {
             lambda,
         };
         for i in 0..vectors.len() {
-            (0..vectors.len()).for_each(|j| model.gram[i][j] = gram[(i, j)].f64());
+            (0..vectors.len()).for_each(|j| model.gram[i][j] = gram.as_ref().at(i, j).f64());
         }
         Ok(model)
     }

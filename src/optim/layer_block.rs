@@ -168,36 +168,40 @@ impl<T: Scalar> LayerBlock<T> {
             return Err(Error::invalid("refresh", "no statistics yet: call begin_update and add a batch"));
         }
         let current = self.made_at == updates;
-        let inverse = match (&mut self.statistics, &self.inverse) {
+        match (&mut self.statistics, &mut self.inverse) {
             (Statistics::Kronecker(factors), inverse) => {
-                let redamped = match inverse {
-                    Some(Inverse::Kronecker(inverse)) if current => inverse.redamp(lambda).ok(),
-                    _ => None,
-                };
-                // straight from the accumulators, without the copies of a snapshot
+                // straight from the accumulators, in the memory that is there
                 let (a, s) = (factors.a(), factors.s());
                 let shape = LayerShape { d_in: a.nrows(), d_out: s.nrows() };
-                match (redamped, damping, options.eigenbases, inverse) {
-                    (Some(inverse), ..) => Inverse::Kronecker(inverse),
-                    (None, KroneckerDamping::Factored { pi }, ..)
-                        if shape.prefers_cholesky(options.updates_per_refresh) =>
-                    {
-                        Inverse::Cholesky(KroneckerCholesky::new(ctx, a, s, pi, lambda)?)
+                let by_solves = match damping {
+                    KroneckerDamping::Factored { pi } if shape.prefers_cholesky(options.updates_per_refresh) => {
+                        Some(pi)
                     }
-                    (
-                        None,
-                        KroneckerDamping::Exact,
-                        EigenUpdate::Tracked { tolerance },
-                        Some(Inverse::Kronecker(old)),
-                    ) => {
-                        let (inverse, how) = old.track(ctx, a, s, lambda, tolerance)?;
-                        self.bases.count(how);
-                        Inverse::Kronecker(inverse)
+                    _ => None,
+                };
+                match (inverse, by_solves) {
+                    (Some(Inverse::Cholesky(old)), Some(pi)) => old.renew(ctx, a, s, pi, lambda)?,
+                    (inverse, Some(pi)) => {
+                        *inverse = Some(Inverse::Cholesky(KroneckerCholesky::new(ctx, a, s, pi, lambda)?));
                     }
-                    _ => Inverse::Kronecker(KroneckerInverse::new(ctx, a, s, damping, lambda)?),
+                    (Some(Inverse::Kronecker(old)), None) => {
+                        let redamped = if current { old.redamp(lambda).ok() } else { None };
+                        match (redamped, damping, options.eigenbases) {
+                            (Some(redamped), ..) => *old = redamped,
+                            (None, KroneckerDamping::Exact, EigenUpdate::Tracked { tolerance }) => {
+                                let (inverse, how) = old.track(ctx, a, s, lambda, tolerance)?;
+                                *old = inverse;
+                                self.bases.count(how);
+                            }
+                            (None, ..) => old.renew(ctx, a, s, damping, lambda)?,
+                        }
+                    }
+                    (inverse, None) => {
+                        *inverse = Some(Inverse::Kronecker(KroneckerInverse::new(ctx, a, s, damping, lambda)?));
+                    }
                 }
             }
-            (Statistics::EigenKronecker(moments), _) => {
+            (Statistics::EigenKronecker(moments), inverse) => {
                 check_pairs(moments.is_paired())?;
                 match options.eigenbases {
                     _ if current => {}
@@ -206,7 +210,7 @@ impl<T: Scalar> LayerBlock<T> {
                         moments.track_basis(ctx, tolerance)?.into_iter().for_each(|how| self.bases.count(how));
                     }
                 }
-                eigenvalues(moments, lambda)?
+                *inverse = Some(eigenvalues(moments, lambda)?);
             }
             (Statistics::ThreeFactor(factors), inverse) => {
                 let redamped = match inverse {
@@ -215,17 +219,17 @@ impl<T: Scalar> LayerBlock<T> {
                     }
                     _ => None,
                 };
-                match redamped {
-                    Some(inverse) => Inverse::ThreeFactor(inverse),
+                let new = match redamped {
+                    Some(redamped) => redamped,
                     None => {
                         let Some(curvature) = factors.snapshot(damping)? else { return Ok(()) };
-                        Inverse::ThreeFactor(curvature.damped(ctx, lambda)?)
+                        curvature.damped(ctx, lambda)?
                     }
-                }
+                };
+                *inverse = Some(Inverse::ThreeFactor(new));
             }
-            (Statistics::Diagonal(moments), _) => diagonal(ctx, moments, lambda)?,
-        };
-        self.inverse = Some(inverse);
+            (Statistics::Diagonal(moments), inverse) => *inverse = Some(diagonal(ctx, moments, lambda)?),
+        }
         self.made_at = updates;
         Ok(())
     }

@@ -228,10 +228,15 @@ impl<T: Scalar> KfacPreconditioner<T> {
         due: impl Fn(usize) -> bool,
     ) -> Result<RefreshReport> {
         let options = self.options;
-        let mut order: Vec<&mut LayerBlock<T>> = self.layers.iter_mut().filter(|layer| due(layer.index)).collect();
-        // largest first, so that no thread is left with the largest at the end
-        order.sort_by(|a, b| b.cost.total_cmp(&a.cost));
-        ctx.for_each(&mut order, |ctx, layer| layer.refresh(ctx, &options, lambda))?;
+        // the due ones, largest first, so that no thread is left with the largest at the end; in place, without an allocation
+        let waits = |layer: &LayerBlock<T>| !due(layer.index);
+        self.layers.sort_unstable_by(|a, b| {
+            waits(a).cmp(&waits(b)).then(b.cost.total_cmp(&a.cost)).then(a.index.cmp(&b.index))
+        });
+        let count = self.layers.iter().take_while(|layer| !waits(layer)).count();
+        let outcome = ctx.for_each(&mut self.layers[..count], |ctx, layer| layer.refresh(ctx, &options, lambda));
+        self.layers.sort_unstable_by_key(|layer| layer.index);
+        outcome?;
         let mut report = RefreshReport::default();
         for layer in self.layers.iter().filter(|layer| due(layer.index)) {
             match &layer.last_failure {

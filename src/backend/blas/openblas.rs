@@ -51,17 +51,18 @@ fn build() -> Build {
     })
 }
 
-/// The count that was set last (0: never), and the calls that run under it.
+/// The count that was set last (0: never), the calls that run under it, and those that wait for another one.
 struct Running {
     threads: i32,
     calls: usize,
+    waiting: usize,
 }
 
-static RUNNING: Mutex<Running> = Mutex::new(Running { threads: 0, calls: 0 });
+static RUNNING: Mutex<Running> = Mutex::new(Running { threads: 0, calls: 0, waiting: 0 });
 static IDLE: Condvar = Condvar::new();
 
 fn lock() -> MutexGuard<'static, Running> {
-    // two integers: a panic elsewhere cannot leave them in a bad state
+    // three integers: a panic elsewhere cannot leave them in a bad state
     RUNNING.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -72,7 +73,8 @@ impl Drop for Call {
     fn drop(&mut self) {
         let mut running = lock();
         running.calls -= 1;
-        if running.calls == 0 {
+        // a call of the system, which takes longer than a small solve
+        if running.calls == 0 && running.waiting > 0 {
             IDLE.notify_all();
         }
     }
@@ -90,7 +92,9 @@ pub(super) fn enter(threads: i32) -> Result<Call> {
     }
     let mut running = lock();
     while running.calls > 0 && (running.threads != threads || build == Build::Sequential) {
+        running.waiting += 1;
         running = IDLE.wait(running).unwrap_or_else(PoisonError::into_inner);
+        running.waiting -= 1;
     }
     if running.threads != threads || build == Build::OpenMp {
         running.threads = threads;

@@ -7,7 +7,7 @@ use crate::mat::Mat;
 use crate::scalar::Scalar;
 use crate::testing::{Measure, Padded, Recorder, gallery, ratios, relative_error, tolerance};
 
-const ORDERS: [usize; 14] = [1, 2, 3, 4, 5, 16, 17, 31, 32, 33, 64, 127, 128, 129];
+const ORDERS: [usize; 18] = [1, 2, 3, 4, 5, 7, 11, 16, 17, 22, 31, 32, 33, 64, 65, 127, 128, 129];
 const EIGEN_ORDERS: [usize; 9] = [1, 2, 3, 4, 16, 31, 33, 64, 129];
 const CONDITION: f64 = 10.0;
 
