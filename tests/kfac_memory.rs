@@ -1,5 +1,6 @@
-//! Claim: `costs::kfac_memory` is what steps of K-FAC hold at most, to within a twentieth, for both dampings, both scalars, every
-//! backend, and one thread or two.
+//! Claim: `costs::kfac_memory` is what steps of K-FAC hold at most, to within a tenth, for both dampings, both scalars and every
+//! backend. With two threads it bounds the peak from above, and that of one thread from below: whether two renewals fall
+//! together is for the system to say.
 #![cfg(feature = "nn")]
 
 #[path = "common/counting_allocator.rs"]
@@ -18,8 +19,8 @@ use pullback::{Ctx, Scalar};
 #[global_allocator]
 static ALLOCATOR: CountingAllocator = CountingAllocator;
 
-/// The peak of five steps, every one with a refresh, over the formula.
-fn ratio<T: Scalar>(ctx: &Ctx<T>, widths: &[usize], cases: usize, damping: KroneckerDamping<T>) -> f64 {
+/// The peak of five steps, every one with a refresh, over the formula for one thread and for those of the context.
+fn ratios<T: Scalar>(ctx: &Ctx<T>, widths: &[usize], cases: usize, damping: KroneckerDamping<T>) -> [f64; 2] {
     let mut builder = Mlp::<T>::builder(widths[0]);
     for &width in &widths[1..] {
         builder = builder.layer(width, Activation::Tanh);
@@ -36,11 +37,13 @@ fn ratio<T: Scalar>(ctx: &Ctx<T>, widths: &[usize], cases: usize, damping: Krone
             optimizer.step(ctx, &net, &mut theta, &batch).unwrap();
         }
     });
-    peak as f64 / costs::kfac_memory(ctx, &costs::layers(widths), cases, damping).total()
+    let layers = costs::layers(widths);
+    let formula = |threads| costs::kfac_memory(&ctx.with_threads(threads), &layers, cases, damping).total();
+    [1, ctx.threads()].map(|threads| peak as f64 / formula(threads))
 }
 
-/// Of the formula: what it leaves out, and a smallest fitting block of scratch that is not the smallest that would do.
-const SHARE: f64 = 0.05;
+/// Of the formula: what it leaves out, and scratch that is a larger block than the smallest that would do.
+const SHARE: f64 = 0.1;
 
 fn check<T: Scalar>() {
     let networks: [(&[usize], usize); 4] = [
@@ -57,9 +60,13 @@ fn check<T: Scalar>() {
                 // where loops are fast, sizes at which the block of a factorization is nothing
                 let scale = if ctx.backend().name() == "reference" { 1 } else { 4 };
                 let widths: Vec<usize> = widths.iter().map(|width| scale * width).collect();
-                let ratio = in_new_threads(threads, || ratio(&ctx, &widths, cases, damping));
+                let [one, all] = in_new_threads(threads, || ratios(&ctx, &widths, cases, damping));
                 let case = format!("{widths:?}, {cases} cases, {damping:?}, {threads} thread(s), {}", T::NAME);
-                assert!((ratio - 1.0).abs() <= SHARE, "{case}, {}: {ratio:.3} of the formula", ctx.backend().name());
+                assert!(
+                    one >= 1.0 - SHARE && all <= 1.0 + SHARE,
+                    "{case}, {}: {one:.3} {all:.3}",
+                    ctx.backend().name()
+                );
             }
         }
     }

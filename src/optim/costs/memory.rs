@@ -58,7 +58,7 @@ impl KfacMemory {
 /// use pullback::{Ctx, optim::costs};
 /// let layers = costs::layers(&[784, 1000, 500, 250, 30, 250, 500, 1000, 784]);
 /// let memory = costs::kfac_memory(&Ctx::<f32>::reference(), &layers, 512, KroneckerDamping::Factored { pi: PiRule::Trace });
-/// assert!((memory.total() / 1e6 - 124.0).abs() < 1.0);
+/// assert!((memory.total() / 1e6 - 111.0).abs() < 0.5);
 /// assert!(memory.statistics == memory.inverses && memory.vectors == 3.0 * 4.0 * 2_837_314.0);
 /// ```
 pub fn kfac_memory<T: Scalar>(
