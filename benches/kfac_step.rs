@@ -5,6 +5,9 @@
 //! The 784-1000-500-250-30 autoencoder, B = 512, f32. Every figure is a ratio within one run: the parts are timed in
 //! turn, round after round, and the smallest time of each is kept, so that a busy machine disturbs all alike.
 
+#[path = "support/mod.rs"]
+mod support;
+
 use std::time::Instant;
 
 use pullback::curvature::{KroneckerDamping, PiRule};
@@ -28,8 +31,7 @@ struct Settings {
 }
 
 fn settings() -> Settings {
-    let threads = std::thread::available_parallelism().map_or(1, |n| n.get());
-    let mut settings = Settings { rounds: 12, backend: "faer".into(), threads, batch: 512 };
+    let mut settings = Settings { rounds: 12, backend: "faer".into(), threads: support::processors(), batch: 512 };
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
         let mut value = |what: &str| arguments.next().unwrap_or_else(|| panic!("{argument} needs {what}"));
@@ -42,18 +44,6 @@ fn settings() -> Settings {
         }
     }
     settings
-}
-
-fn context(settings: &Settings) -> Ctx<f32> {
-    let ctx = match settings.backend.as_str() {
-        #[cfg(feature = "faer")]
-        "faer" => Ctx::faer(),
-        #[cfg(feature = "blas")]
-        "openblas" | "blas" => Ctx::blas(),
-        "reference" => Ctx::reference(),
-        other => panic!("backend {other} is not compiled in (openblas needs --features openblas-system)"),
-    };
-    ctx.with_threads(settings.threads)
 }
 
 /// One timed part: name, flops, seconds of each round.
@@ -78,7 +68,7 @@ impl Part {
 fn main() {
     let before = resident_bytes("VmRSS:");
     let settings = settings();
-    let ctx = context(&settings);
+    let ctx: Ctx<f32> = support::context(&settings.backend, settings.threads).unwrap_or_else(|e| panic!("{e}"));
     let net = Mlp::<f32>::autoencoder(&WIDTHS, Activation::Tanh).build().unwrap();
     let (n, cases) = (net.layout().len(), settings.batch);
     let inputs = Mat::from_fn(WIDTHS[0], cases, |i, j| ((i * 31 + j * 17) % 97) as f32 / 97.0);
@@ -163,7 +153,7 @@ fn main() {
             net.forward(&ctx, &theta, &batch, &mut ws).unwrap();
             net.backward(&ctx, &theta, &batch, &mut ws, &mut grad).unwrap();
         });
-        let mut nothing = Nothing;
+        let mut nothing = support::Nothing;
         capture.time(|| {
             net.capture(&ctx, &theta, &batch, &mut ws, FisherKind::MonteCarlo, cases, round as u64, &mut nothing)
                 .unwrap();
@@ -255,17 +245,4 @@ fn resident_bytes(field: &str) -> Option<f64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find(|line| line.starts_with(field))?;
     Some(line.split_whitespace().nth(1)?.parse::<f64>().ok()? * 1024.0)
-}
-
-/// Takes captures and does nothing with them.
-struct Nothing;
-
-impl pullback::optim::CaptureSink<f32> for Nothing {
-    fn activations(&mut self, _: &Ctx<f32>, _: usize, _: pullback::MatRef<'_, f32>, _: f32) -> pullback::Result<()> {
-        Ok(())
-    }
-
-    fn gradients(&mut self, _: &Ctx<f32>, _: usize, _: pullback::MatRef<'_, f32>, _: f32) -> pullback::Result<()> {
-        Ok(())
-    }
 }

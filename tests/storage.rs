@@ -2,6 +2,8 @@
 //! they keep on the heap.
 
 mod cg_support;
+#[path = "common/counting_allocator.rs"]
+mod counting_allocator;
 mod storage_kept;
 
 use cg_support::*;
@@ -25,39 +27,9 @@ use pullback::optim::{
 use pullback::stats::{Decay, KroneckerFactors};
 use pullback::testing::contexts;
 use pullback::{Ctx, LinearOperator, Mat, Preconditioner, Result};
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
-
-/// Counts the bytes that this thread holds.
-struct Counting;
-
-thread_local! {
-    static LIVE: Cell<isize> = const { Cell::new(0) };
-}
-
-fn add(bytes: isize) {
-    // the thread-local may be gone while the thread ends
-    let _ = LIVE.try_with(|live| live.set(live.get() + bytes));
-}
-
-// SAFETY: every call goes to the system allocator unchanged.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        add(layout.size() as isize);
-        unsafe { System.alloc(layout) }
-    }
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        add(-(layout.size() as isize));
-        unsafe { System.dealloc(pointer, layout) }
-    }
-    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        add(size as isize - layout.size() as isize);
-        unsafe { System.realloc(pointer, layout, size) }
-    }
-}
 
 #[global_allocator]
-static ALLOCATOR: Counting = Counting;
+static ALLOCATOR: counting_allocator::CountingAllocator = counting_allocator::CountingAllocator;
 
 const F64: usize = size_of::<f64>();
 /// Bytes of bookkeeping (reference counts, small lists) that are not worth a row.

@@ -126,7 +126,7 @@ mod list {
         DampingAdaptation, KfacPreconditioner<T>, PreconditionerOptions<T>, RefreshReport, QuadraticModel, SubspaceStep,
         RefreshSchedule, EigenUpdate, TrackedBases,
         ModelDamping, LevenbergMarquardt, IterateAverage<T>, StepReport<T>, Passes, ParamBlock, ParamLayout, FisherKind,
-        LayerShape, KfacCosts, DampingCosts, KfacBlocks, TridiagonalOptions<T>, TridiagonalPreconditioner<T>,
+        LayerShape, KfacCosts, KfacMemory, DampingCosts, KfacBlocks, TridiagonalOptions<T>, TridiagonalPreconditioner<T>,
         LayerStructure, FactorLimit, FactorCost, Spring<T>, SpringOptions<T>, Linearization<T, DenseJacobian<T>>,
         PolynomialAverage<T>, CurvatureClip, GrowingBatch, Schedule, Decline, Explanation<'static, T>, Run<'static>, InnerStop, InnerReport, PhaseSeconds,
         Trpo, TrpoOptions, Acktr<T, Vec<T>>, AcktrOptions, Divergence, Ppo<Adam<T>>, PpoOptions, AdvantageEstimator,

@@ -10,6 +10,8 @@
 
 mod dense;
 mod networks;
+#[path = "../support/mod.rs"]
+mod support;
 
 use std::hint::black_box;
 use std::time::Instant;

@@ -1,14 +1,13 @@
 //! The passes and the optimizer on a 10-20-1 network of 32 cases.
 
+use pullback::Ctx;
 use pullback::curvature::{KroneckerDamping, PiRule};
 use pullback::nn::{Activation, Batch, Init, Mlp, Workspace};
-use pullback::optim::{
-    CaptureSink, FisherKind, Kfac, KfacOptions, LayeredObjective, Objective, Optimizer, Rejection, StepRule,
-};
+use pullback::optim::{FisherKind, Kfac, KfacOptions, LayeredObjective, Objective, Optimizer, Rejection, StepRule};
 use pullback::testing::gallery;
-use pullback::{Ctx, MatRef, Result};
 
 use crate::Work;
+use crate::support::Nothing;
 
 type Named = (&'static str, Box<dyn Fn() -> Work>);
 
@@ -26,19 +25,6 @@ fn problem(ctx: Ctx<f64>) -> Problem {
     let (x, t) = (gallery::uniform(10, CASES, 1), gallery::uniform(1, CASES, 2));
     let theta = net.init(Init::GlorotUniform, 3);
     Problem { ctx, batch: Batch::new(x.as_ref(), t.as_ref()).expect("cases"), net, theta }
-}
-
-/// Takes captures and does nothing with them.
-struct Nothing;
-
-impl CaptureSink<f64> for Nothing {
-    fn activations(&mut self, _: &Ctx<f64>, _: usize, _: MatRef<'_, f64>, _: f64) -> Result<()> {
-        Ok(())
-    }
-
-    fn gradients(&mut self, _: &Ctx<f64>, _: usize, _: MatRef<'_, f64>, _: f64) -> Result<()> {
-        Ok(())
-    }
 }
 
 /// All of them on one backend.

@@ -15,6 +15,8 @@ mod curve;
 mod dense;
 mod inputs;
 mod network;
+#[path = "../support/mod.rs"]
+mod support;
 mod task;
 
 use std::io::{BufRead, Write};
@@ -53,15 +55,7 @@ impl Settings {
     }
 
     pub fn context<T: Scalar>(&self) -> Result<Ctx<T>, Failure> {
-        let ctx = match self.backend.as_str() {
-            #[cfg(feature = "faer")]
-            "faer" => Ctx::faer(),
-            #[cfg(feature = "blas")]
-            "openblas" => Ctx::blas(),
-            "reference" => Ctx::reference(),
-            other => return Err(format!("backend {other} is not compiled in").into()),
-        };
-        Ok(ctx.with_threads(self.threads))
+        Ok(support::context(&self.backend, self.threads)?)
     }
 }
 

@@ -89,6 +89,12 @@ fn with_stack<R>(need: StackReq, f: impl FnOnce(&mut MemStack) -> R) -> R {
     result
 }
 
+/// A copy at another scale, and faer's own.
+fn syevd_scratch<T: Real>(n: usize, par: Par) -> StackReq {
+    let own = evd::self_adjoint_evd_scratch::<T>(n, evd::ComputeEigenvectors::Yes, par, Spec::default());
+    faer::linalg::temp_mat_scratch::<T>(n, n).and(own)
+}
+
 impl<T: Real> Backend<T> for Faer {
     fn name(&self) -> &'static str {
         "faer"
@@ -195,6 +201,10 @@ impl<T: Real> Backend<T> for Faer {
         check::finite_lower("potri", l.rb())
     }
 
+    fn syevd_workspace(&self, n: usize) -> usize {
+        syevd_scratch::<T>(n, Par::Seq).unaligned_bytes_required() / size_of::<T>()
+    }
+
     fn syevd(&self, threads: usize, mut a: MatMut<'_, T>, w: &mut [T]) -> Result<()> {
         let n = check::syevd(a.rb(), w)?;
         if n == 0 {
@@ -203,11 +213,7 @@ impl<T: Real> Backend<T> for Faer {
         let scale = check::power_of_two_scale(a.rb());
         let par = parallelism(threads, n.saturating_mul(n).saturating_mul(n));
         let params: Spec<evd::SelfAdjointEvdParams, T> = Spec::default();
-        let need = StackReq::all_of(&[
-            faer::linalg::temp_mat_scratch::<T>(n, n),
-            evd::self_adjoint_evd_scratch::<T>(n, evd::ComputeEigenvectors::Yes, par, params),
-        ]);
-        with_stack(need, |stack| {
+        with_stack(syevd_scratch::<T>(n, par), |stack| {
             let (mut copy, stack) = faer::linalg::temp_mat_zeroed::<T, _, _>(n, n, stack);
             let mut copy = AsMatMut::as_mat_mut(&mut copy);
             for j in 0..n {

@@ -121,6 +121,11 @@ pub trait Backend<T: Scalar>: Debug + Send + Sync {
         self.trsm(threads, Side::Left, l, Op::Transpose, b)
     }
 
+    /// Numbers of type `T` that [`Backend::syevd`] works on beside an n x n matrix, in memory of the backend's own.
+    fn syevd_workspace(&self, n: usize) -> usize {
+        2 * n * n
+    }
+
     /// Shape of the scratch that [`Backend::potri`] needs for an n x n factor.
     fn potri_work(&self, n: usize) -> (usize, usize) {
         (n, n)

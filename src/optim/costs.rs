@@ -17,7 +17,12 @@
 //! update          4 products of Eq 23 + 2 · 2 min(N M'(N' + M), N'M (M' + N))
 //! ```
 //! Implements  the chapter's section 5.5, cost items 1 to 3.
-//! Laws        the tests below; `cargo run --release --example costs` measures the same quantities.
+//! Laws        the tests below; `cargo run --release --example costs` and `cargo bench --bench scaling` measure the same
+//!             quantities.
+
+mod memory;
+
+pub use memory::{KfacMemory, kfac_memory};
 
 /// One dense layer: W is `d_out` x `d_in`, the bias column included in `d_in`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -145,6 +150,14 @@ pub fn gradient(layers: &[LayerShape], batch: usize) -> f64 {
 /// Flops of a backward pass for the pre-activations' gradients alone: one more of these per sample of targets.
 pub fn backward(layers: &[LayerShape], batch: usize) -> f64 {
     layers.iter().skip(1).map(|l| l.product(batch)).sum()
+}
+
+/// Flops of both second moments of every layer from `sets` sets of output gradients, each with a backward pass of its own:
+/// one where targets are sampled or observed, as many as outputs for [`FisherKind::Exact`](super::FisherKind::Exact).
+pub fn statistics(layers: &[LayerShape], batch: usize, sets: usize) -> f64 {
+    let inputs: f64 = layers.iter().map(|l| (l.d_in as f64).powi(2) * batch as f64).sum();
+    let outputs: f64 = layers.iter().map(|l| (l.d_out as f64).powi(2) * batch as f64).sum();
+    inputs + sets as f64 * (outputs + backward(layers, batch))
 }
 
 /// Flops that block-tridiagonal K-FAC's statistics take beside those of the layers.
@@ -275,6 +288,9 @@ mod tests {
         assert_eq!(network, [LAYER, LayerShape { d_in: 3, d_out: 4 }]);
         assert_eq!(backward(&network, 5), 120.0);
         assert_eq!(gradient(&network, 5), 2.0 * 180.0 + 120.0);
+        let moments: f64 = network.iter().map(|l| l.statistics(5)).sum();
+        assert_eq!(statistics(&network, 5, 1), moments + 120.0);
+        assert_eq!(statistics(&network, 5, 4), 5.0 * 18.0 + 4.0 * (5.0 * 20.0 + 120.0));
     }
 
     #[test]

@@ -88,6 +88,8 @@ mod passes;
 mod policy_example;
 #[path = "../policy_objective.rs"]
 mod policy_objective;
+#[path = "../power_law.rs"]
+mod power_law;
 #[path = "../ppo.rs"]
 mod ppo;
 #[path = "../problems.rs"]

@@ -4,9 +4,9 @@ use super::*;
 
 /// Bytes on the heap that belong to the value `make` returns.
 fn kept<V>(make: impl FnOnce() -> V) -> usize {
-    let before = LIVE.get();
+    let before = counting_allocator::live();
     let value = make();
-    let bytes = LIVE.get() - before;
+    let bytes = counting_allocator::live() - before;
     drop(value);
     usize::try_from(bytes).expect("a value holds no negative memory")
 }
