@@ -119,6 +119,10 @@ impl<T: Scalar> LayeredObjective<T> for Mlp<T> {
         }
     }
 
+    fn batch_cases(&self, batch: &Batch<T>) -> Option<usize> {
+        Some(batch.cases())
+    }
+
     fn ggn_gram(
         &self,
         ctx: &Ctx<T>,

@@ -1,6 +1,6 @@
 //! Options of [`Kfac`](super::Kfac), each a value with the default of the paper's code where it has one.
 
-use super::{FactorLimit, FisherKind, KfacBlocks, LayerStructure, ModelDamping};
+use super::{FactorLimit, FisherKind, KfacBlocks, LayerStructure, ModelDamping, OverheadBudget};
 use crate::curvature::{KroneckerDamping, PiRule};
 use crate::error::{Error, Result};
 use crate::scalar::Scalar;
@@ -63,7 +63,7 @@ pub enum Rejection {
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct DampingAdaptation {
-    /// T₁: steps between verdicts.
+    /// T₁: updates between verdicts.
     pub interval: u64,
     /// ω₁ of one verdict; the paper's is (19/20)^T₁.
     pub omega: f64,
@@ -97,11 +97,14 @@ pub struct KfacOptions<T> {
     pub fisher: FisherKind,
     /// ε of the statistics.
     pub decay: Decay,
-    /// Steps between updates of the statistics.
+    /// k: batches whose gradients are averaged into one update; steps between updates leave θ as it is. Intervals below
+    /// count updates. Statistics and the quadratic model are those of the last of the k batches.
+    pub update_interval: u64,
+    /// Updates between updates of the statistics.
     pub statistics_interval: u64,
     /// Cases of the batch that the statistics use, the first ones; `None` uses all. (The paper uses 1/8 of the batch.)
     pub statistics_cases: Option<usize>,
-    /// T₃: steps between refreshes of the inverses; the first three steps refresh always.
+    /// T₃: updates between refreshes of the inverses; the first three refresh always.
     pub refresh_interval: u64,
     /// How long a step is.
     pub step: StepRule,
@@ -113,6 +116,8 @@ pub struct KfacOptions<T> {
     pub tolerated_failures: usize,
     /// Seed of the sampled targets.
     pub seed: u64,
+    /// What a step may cost; intervals, `statistics_cases` and `damping` are then chosen by it. γ must follow λ.
+    pub budget: Option<OverheadBudget>,
 }
 
 impl<T: Scalar> Default for KfacOptions<T> {
@@ -134,6 +139,7 @@ impl<T: Scalar> Default for KfacOptions<T> {
             limit: FactorLimit::default(),
             fisher: FisherKind::MonteCarlo,
             decay: Decay::DEFAULT,
+            update_interval: 1,
             statistics_interval: 1,
             statistics_cases: None,
             refresh_interval: interval,
@@ -142,6 +148,7 @@ impl<T: Scalar> Default for KfacOptions<T> {
             averaging: None,
             tolerated_failures: 3,
             seed: 0,
+            budget: None,
         }
     }
 }
@@ -154,10 +161,12 @@ impl<T: Scalar> KfacOptions<T> {
             if x.is_finite() && x > 0.0 { Ok(()) } else { Err(Error::invalid(name, format!("{x} must be positive"))) }
         };
         let interval = |name, steps: u64| {
-            if steps > 0 { Ok(()) } else { Err(Error::invalid(name, "must be at least 1 step")) }
+            if steps > 0 { Ok(()) } else { Err(Error::invalid(name, "must be at least 1")) }
         };
+        self.budget.map_or(Ok(()), OverheadBudget::validate)?;
         self.blocks.check(self)?;
         self.structure.check_fisher(self.fisher)?;
+        interval("update_interval", self.update_interval)?;
         interval("statistics_interval", self.statistics_interval)?;
         interval("refresh_interval", self.refresh_interval)?;
         if self.statistics_cases == Some(0) {
@@ -169,6 +178,9 @@ impl<T: Scalar> KfacOptions<T> {
         if let GammaRule::Search { interval: steps, omega, max } = self.gamma {
             interval("gamma interval", steps)?;
             positive("gamma max", max)?;
+            if self.budget.is_some() {
+                return Err(Error::invalid("overhead budget", "a search for gamma takes refreshes that no plan counts"));
+            }
             if !(omega > 0.0 && omega < 1.0) {
                 return Err(Error::invalid("gamma omega", format!("{omega} must be in (0, 1)")));
             }

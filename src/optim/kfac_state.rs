@@ -4,6 +4,7 @@
 //! Cost        four vectors of the length of θ, the preconditioner, and the objective's workspace.
 //! Laws        tests/kfac.rs, tests/layer_structure_kfac.rs.
 
+use super::accumulated::Accumulated;
 use super::kfac_blocks::EitherPreconditioner;
 use super::kfac_options::KfacOptions;
 use super::{LayerStructure, LayeredObjective, Passes, QuadraticModel, SubspaceStep, dot, target_stream};
@@ -25,9 +26,10 @@ pub(super) struct State<T, W> {
     pub(super) preconditioner: EitherPreconditioner<T>,
     #[cfg_attr(feature = "serde", serde(skip))]
     pub(super) workspace: W,
-    /// Scratch, sized in each step.
+    /// Of the batch; at an update the mean over its batches. Scratch, sized in each step.
     #[cfg_attr(feature = "serde", serde(skip))]
     pub(super) gradient: Vec<T>,
+    pub(super) accumulated: Accumulated<T>,
     pub(super) direction: Vec<T>,
     /// δ₀, then δ.
     pub(super) update: Vec<T>,
@@ -49,6 +51,7 @@ impl<T: Scalar, W> State<T, W> {
             preconditioner,
             workspace: objective.workspace(),
             gradient: Vec::new(),
+            accumulated: Accumulated::default(),
             direction: vec![T::ZERO; n],
             update: vec![T::ZERO; n],
             can_step_back: false,
@@ -71,8 +74,9 @@ impl<T: Scalar, W> State<T, W> {
         objective.capture(ctx, theta, batch, ws, options.fisher, cases, sample, self.preconditioner.sink())
     }
 
-    /// θ as it was before the last step; the momentum restarts from zero.
+    /// θ as it was before the last step; the momentum restarts from zero, and so does the mean of gradients.
     pub(super) fn step_back(&mut self, theta: &mut [T]) {
+        self.accumulated.batches = 0;
         theta.copy_from_slice(&self.direction);
         self.update.fill(T::ZERO);
         self.can_step_back = false;
@@ -135,6 +139,7 @@ impl<T: Scalar, W> crate::error::Restored for State<T, W> {
     fn check_restored(&self) -> Result<()> {
         let n = self.update.len();
         check_len("K-FAC: direction", n, self.direction.len())?;
+        self.accumulated.check_restored(n)?;
         self.preconditioner.check_restored(n)
     }
 }

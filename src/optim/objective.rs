@@ -301,6 +301,12 @@ pub trait LayeredObjective<T: Scalar>: Objective<T> {
         Passes { backward, ..Passes::default() }
     }
 
+    /// Number of cases of a batch, which an [`OverheadBudget`](super::OverheadBudget) counts flops by; `None` (the default)
+    /// where it is not told.
+    fn batch_cases(&self, _batch: &Self::Batch) -> Option<usize> {
+        None
+    }
+
     /// gram(i, j) ← v_iᵀ G v_j for vectors of the length of θ, after `forward` at the same θ and batch: one forward
     /// product J v each and no backward pass.  One pass a vector.
     ///
