@@ -61,7 +61,7 @@ impl OverheadBudget {
     }
 }
 
-/// What a budget bought so far.
+/// What a budget bought so far. Its display is one or two lines of at most 80 columns.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct OverheadReport {
     /// The budget.
