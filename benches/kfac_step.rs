@@ -77,7 +77,7 @@ fn main() {
     let before = resident_bytes("VmRSS:");
     let settings = settings();
     let ctx = context(&settings);
-    let net = Mlp::<f32>::autoencoder(&WIDTHS, Activation::Tanh).l2(1e-5).build().unwrap();
+    let net = Mlp::<f32>::autoencoder(&WIDTHS, Activation::Tanh).build().unwrap();
     let (n, cases) = (net.layout().len(), settings.batch);
     let inputs = Mat::from_fn(WIDTHS[0], cases, |i, j| ((i * 31 + j * 17) % 97) as f32 / 97.0);
     let batch = pullback::nn::Batch::autoencoder(inputs.as_ref()).unwrap();
@@ -94,6 +94,8 @@ fn main() {
     let pseudo = 2.0 * (weights - first) * b;
     let statistics = sum(&|i, o| (i * i + o * o) * b);
     let apply = sum(&|i, o| 2.0 * i * o * (i + o));
+    // beside the product of the gradient, in each layer the cheaper of the two
+    let through = sum(&|i, o| (2.0 * b * (i * i + o * o)).min(2.0 * i * o * (i + o)));
     let refresh = sum(&|i, o| i.powi(3) + o.powi(3));
     let tangent = forward + pseudo;
 
@@ -105,7 +107,8 @@ fn main() {
     let mut capture = Part::new("sampled backward", pseudo);
     let mut syrk = Part::new("statistics (syrk)", statistics);
     let mut precondition = Part::new("precondition", apply);
-    let mut step = Part::new("K-FAC step, plain", forward + backward + pseudo + statistics + apply);
+    let mut factored = Part::new("backward, update by cost", backward + through);
+    let mut step = Part::new("K-FAC step, plain", forward + backward + pseudo + statistics + through);
     let mut inverses = Part::new("refresh, 16 factors", refresh);
     let mut product = Part::new("Gauss-Newton product", tangent + backward);
     let mut adaptive = Part::new("K-FAC step, adaptive", step.flops + 2.0 * tangent);
@@ -168,25 +171,32 @@ fn main() {
         net.capture(&ctx, &theta, &batch, &mut ws, FisherKind::MonteCarlo, cases, round as u64, &mut kfac).unwrap();
         syrk.best = syrk.best.min((captured.elapsed().as_secs_f64() - capture.best).max(0.0));
         precondition.time(|| kfac.precondition(&ctx, &grad, &mut out).unwrap());
+        let update = |ws: &mut Workspace<f32>, kfac: &KfacPreconditioner<f32>, out: &mut [f32]| {
+            net.gradient_factors(&ctx, &theta, &batch, ws, &mut |layer, g, a, weight| {
+                let u = net.layout().blocks()[layer].view_mut(out)?;
+                kfac.precondition_product(&ctx, layer, weight, g, a, u)
+            })
+            .unwrap();
+        };
+        factored.time(|| update(&mut ws, &kfac, &mut out));
         step.time(|| {
             net.forward(&ctx, &theta, &batch, &mut ws).unwrap();
-            net.backward(&ctx, &theta, &batch, &mut ws, &mut grad).unwrap();
             kfac.begin_update();
             net.capture(&ctx, &theta, &batch, &mut ws, FisherKind::MonteCarlo, cases, round as u64, &mut kfac).unwrap();
-            kfac.precondition(&ctx, &grad, &mut out).unwrap();
+            update(&mut ws, &kfac, &mut out);
         });
     }
     println!("\nautoencoder 784-1000-500-250-30, {n} parameters, B = {cases}, f32");
     println!("{}; {} thread(s)\n", ctx.backend().details(), ctx.threads());
     println!(
-        "{:<22} {:>8} {:>8} {:>8} {:>7} {:>9} {:>8}",
+        "{:<24} {:>8} {:>8} {:>8} {:>7} {:>9} {:>8}",
         "part", "ms", "GFLOP", "GFLOP/s", "roof", "gradients", "by flops"
     );
-    for part in [&roof, &gradient, &product, &capture, &syrk, &precondition, &step, &adaptive, &inverses] {
+    for part in [&roof, &gradient, &product, &capture, &syrk, &precondition, &factored, &step, &adaptive, &inverses] {
         let rate = part.flops / part.best;
         let roof_share = rate / (roof.flops / roof.best);
         println!(
-            "{:<22} {:>8.2} {:>8.2} {:>8.1} {:>6.0}% {:>9.2} {:>8.2}",
+            "{:<24} {:>8.2} {:>8.2} {:>8.1} {:>6.0}% {:>9.2} {:>8.2}",
             part.name,
             part.best * 1e3,
             part.flops / 1e9,

@@ -14,8 +14,7 @@ use crate::networks::{DAMPING, Network};
 pub const BUDGETS: [f64; 4] = [1.2, 1.5, 2.0, 4.0];
 
 /// Batches an update, updates between statistics, updates between refreshes.
-const GRID: [(u64, u64, u64); 7] =
-    [(1, 1, 1), (1, 1, 5), (1, 5, 20), (3, 1, 5), (4, 5, 20), (8, 2, 5), (16, 5, 20)];
+const GRID: [(u64, u64, u64); 7] = [(1, 1, 1), (1, 1, 5), (1, 5, 20), (3, 1, 5), (4, 5, 20), (8, 2, 5), (16, 5, 20)];
 
 /// Turns that each contender gets.
 const SLICES: u32 = 40;
@@ -154,8 +153,7 @@ pub fn contest(ctx: &Ctx<f32>, network: &Network, seconds: f64, seed: u64) -> st
     }
     for fixed in GRID {
         let (update_interval, statistics_interval, refresh_interval) = fixed;
-        let options =
-            KfacOptions { update_interval, statistics_interval, refresh_interval, ..KfacOptions::default() };
+        let options = KfacOptions { update_interval, statistics_interval, refresh_interval, ..KfacOptions::default() };
         contenders.push(Contender { fixed: Some(fixed), ..Contender::kfac(network, seed, options)? });
     }
     let mut batch = network.first_case()?;

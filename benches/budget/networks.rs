@@ -58,8 +58,7 @@ pub const DAMPING: f64 = 0.1;
 impl Network {
     /// `None` where the files of MNIST are needed and not named.
     pub fn load(name: Name, mnist: Option<&Path>) -> Result<Option<Self>, Failure> {
-        let autoencoder =
-            |widths: &[usize]| Mlp::<f32>::autoencoder(widths, Activation::Tanh).l2(L2).build();
+        let autoencoder = |widths: &[usize]| Mlp::<f32>::autoencoder(widths, Activation::Tanh).l2(L2).build();
         Ok(Some(match name {
             Name::Digits => Self {
                 name,

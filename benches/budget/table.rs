@@ -119,7 +119,8 @@ fn one(rows: &[&Row]) -> String {
         "\n**{}**, B = {}, {} thread(s), {}: {:.1} s each, {seeds} seeds\n\n",
         first.network, first.batch, first.threads, first.backend, first.seconds
     );
-    text += "| setting | k | Iₛ | cases | Iᵣ | path | predicted | overhead | batches | loss: median (least to most) |\n";
+    text +=
+        "| setting | k | Iₛ | cases | Iᵣ | path | predicted | overhead | batches | loss: median (least to most) |\n";
     text += "|---|---|---|---|---|---|---|---|---|---|\n";
     settings.iter().for_each(|setting| text += &setting.cells());
     text.push('\n');

@@ -90,16 +90,6 @@ fn eigen<T: Scalar>(ctx: Ctx<T>, a: Mat<T>) -> Box<dyn Task> {
     })
 }
 
-fn eigenbases<T: Scalar>(
-    ctx: &Ctx<T>,
-    settings: &Settings,
-    d_in: usize,
-    d_out: usize,
-) -> Result<KroneckerEigen<T>, Failure> {
-    let side = |n| -> Result<_, Failure> { Ok(SymEigen::new(ctx, read_definite::<T>(&settings.folder, n)?)?) };
-    Ok(KroneckerEigen::from_parts(side(d_in)?, side(d_out)?))
-}
-
 /// (A ⊗ S + λI)⁻¹ through eigenbases that are there already.
 fn kronecker<T: Scalar>(
     ctx: &Ctx<T>,
@@ -107,27 +97,18 @@ fn kronecker<T: Scalar>(
     d_in: usize,
     d_out: usize,
 ) -> Result<KroneckerInverse<T>, Failure> {
-    let eigen = eigenbases(ctx, settings, d_in, d_out)?;
+    let side = |n| -> Result<_, Failure> { Ok(SymEigen::new(ctx, read_definite::<T>(&settings.folder, n)?)?) };
+    let eigen = KroneckerEigen::from_parts(side(d_in)?, side(d_out)?);
     Ok(KroneckerInverse::from_eigen(eigen, Damping::try_from(LAMBDA)?)?)
 }
 
-/// The same applied to the gradient G Aᵀ of a batch, of which the factors are given: they go to the eigenbases first, and
-/// the gradient is formed there.
+/// The same applied to the gradient G Aᵀ of a batch, of which the factors are given.
 fn factors<T: Scalar>(ctx: Ctx<T>, settings: &Settings, d_in: usize, d_out: usize) -> Result<Box<dyn Task>, Failure> {
-    let eigen = eigenbases(&ctx, settings, d_in, d_out)?;
+    let inverse = kronecker(&ctx, settings, d_in, d_out)?;
     let (a, g) = (pattern::<T>(d_in, BATCH), pattern::<T>(d_out, BATCH));
-    let (qa, qg) = (Mat::<T>::zeros(d_in, BATCH), Mat::<T>::zeros(d_out, BATCH));
-    let (v, half) = (Mat::<T>::zeros(d_out, d_in), Mat::<T>::zeros(d_out, d_in));
-    let check = |(_, _, _, _, v, _): &_| norm(Mat::as_slice(v));
-    Ok(repeatable((a, g, qa, qg, v, half), check, move |(a, g, qa, qg, v, half)| {
-        let (q_a, q_s) = (eigen.left().vectors(), eigen.right().vectors());
-        ctx.gemm(T::ONE, q_a, Op::Transpose, a.as_ref(), Op::No, T::ZERO, qa.as_mut())?;
-        ctx.gemm(T::ONE, q_s, Op::Transpose, g.as_ref(), Op::No, T::ZERO, qg.as_mut())?;
-        ctx.gemm(T::ONE, qg.as_ref(), Op::No, qa.as_ref(), Op::Transpose, T::ZERO, v.as_mut())?;
-        for (column, &wa) in v.as_mut().cols_mut().zip(eigen.left().values()) {
-            column.iter_mut().zip(eigen.right().values()).for_each(|(x, &ws)| *x /= wa * ws + T::of(LAMBDA));
-        }
-        ctx.gemm(T::ONE, q_s, Op::No, v.as_ref(), Op::No, T::ZERO, half.as_mut())?;
-        ctx.gemm(T::ONE, half.as_ref(), Op::No, q_a, Op::Transpose, T::ZERO, v.as_mut())
-    }))
+    Ok(repeatable(
+        Mat::<T>::zeros(d_out, d_in),
+        |v| norm(v.as_slice()),
+        move |v| inverse.precondition_product(&ctx, T::ONE, g.as_ref(), a.as_ref(), v.as_mut()),
+    ))
 }

@@ -10,8 +10,9 @@ use pullback::optim::{
     GradientDescent, HessianFree, HessianFreeOptions, Indefinite, InnerMinimizer, KernelModel, Kfac, KfacBlocks,
     KfacOptions, KroneckerInner, KroneckerInnerOptions, LayerStructure, Lbfgs, LbfgsOptions, LevenbergMarquardt,
     LevenbergMarquardtMethod, MartensDiagonal, ModelDamping, MomentumKind, NaturalGradient, Newton, NoPreconditioner,
-    NonlinearCg, NonlinearCgOptions, Objective, Optimizer, OverheadBudget, OverheadReport, PreconditionedGradient, Proximal, ProximalOptions, QrModel,
-    Sgd, Spring, SpringOptions, StepReport, StepRule, TrustRegionNewton, TrustRegionOptions,
+    NonlinearCg, NonlinearCgOptions, Objective, Optimizer, OverheadBudget, OverheadReport, PreconditionedGradient,
+    Proximal, ProximalOptions, QrModel, Sgd, Spring, SpringOptions, StepReport, StepRule, TrustRegionNewton,
+    TrustRegionOptions,
 };
 use pullback::{Ctx, Damping, Error, Scalar};
 use serde::{Deserialize, Serialize};

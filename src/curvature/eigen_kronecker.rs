@@ -260,7 +260,7 @@ impl<T: Scalar> EigenKroneckerInverse<T> {
         Self::new(self.curvature.clone(), lambda)
     }
 
-    fn divide(&self) -> impl Fn(&mut [T]) {
+    pub(super) fn divide(&self) -> impl Fn(&mut [T]) {
         let lambda = self.lambda.get();
         move |v| v.iter_mut().zip(self.curvature.values.as_slice()).for_each(|(v, &w)| *v /= w + lambda)
     }

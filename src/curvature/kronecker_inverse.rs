@@ -104,19 +104,19 @@ impl<T: Scalar> FactorInverse<T> {
 #[derive(Debug, Clone)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(bound = "T: Scalar"))]
 pub struct KroneckerInverse<T> {
-    parts: Parts<T>,
+    pub(super) parts: Parts<T>,
     lambda: Damping<T>,
 }
 
 #[derive(Debug, Clone)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(bound = "T: Scalar"))]
-enum Parts<T> {
+pub(super) enum Parts<T> {
     Exact(KroneckerEigen<T>),
     Factored { a: FactorInverse<T>, s: FactorInverse<T>, pi: T },
 }
 
 /// 1 / (max(a s, 0) + λ).
-fn damped_reciprocal<T: Scalar>(lambda: Damping<T>) -> impl Fn(T, T) -> T {
+pub(super) fn damped_reciprocal<T: Scalar>(lambda: Damping<T>) -> impl Fn(T, T) -> T {
     move |a, s| T::ONE / ((a * s).max(T::ZERO) + lambda.get())
 }
 

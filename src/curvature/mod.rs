@@ -28,6 +28,7 @@
 
 mod any;
 mod any_capable;
+mod batch_product;
 mod block_diagonal;
 mod block_tridiagonal;
 mod block_tridiagonal_inverse;
@@ -59,6 +60,8 @@ mod sweep;
 
 pub use any::AnyCurvature;
 pub use any_capable::{AnyCapable, AnyCapableInverse};
+pub use batch_product::batch_factors_are_cheaper;
+pub(crate) use batch_product::form_product;
 pub use block_diagonal::{BlockDiagonal, BlockDiagonalInverse};
 pub use block_tridiagonal::BlockTridiagonal;
 pub use block_tridiagonal_inverse::{BlockTridiagonalInverse, BlockTridiagonalRoot, FactorPair};

@@ -24,7 +24,7 @@ use super::{Batch, Mlp, Workspace};
 use crate::backend::Ctx;
 use crate::error::{Error, Result, check_len, check_shape};
 use crate::mat::{MatMut, MatRef};
-use crate::optim::{CaptureSink, FisherKind, LayeredObjective, Objective};
+use crate::optim::{CaptureSink, FactorVisit, FisherKind, LayeredObjective, Objective};
 use crate::scalar::Scalar;
 
 impl<T: Scalar> LayeredObjective<T> for Mlp<T> {
@@ -119,10 +119,6 @@ impl<T: Scalar> LayeredObjective<T> for Mlp<T> {
         }
     }
 
-    fn batch_cases(&self, batch: &Batch<T>) -> Option<usize> {
-        Some(batch.cases())
-    }
-
     fn ggn_gram(
         &self,
         ctx: &Ctx<T>,
@@ -134,6 +130,41 @@ impl<T: Scalar> LayeredObjective<T> for Mlp<T> {
     ) -> Result<()> {
         ws.check(self, theta, batch)?;
         check_shape("ggn_gram", (vectors.len(), vectors.len()), gram.shape())?;
-        self.gram_of_products(ctx, theta, batch, ws, vectors, gram)
+        self.gram_of_products(ctx, theta, batch, ws, vectors, gram, None)
+    }
+
+    fn factored_cases(&self, batch: &Batch<T>) -> Option<usize> {
+        Some(batch.cases())
+    }
+
+    fn gradient_factors(
+        &self,
+        ctx: &Ctx<T>,
+        theta: &[T],
+        batch: &Batch<T>,
+        ws: &mut Workspace<T>,
+        visit: FactorVisit<'_, T>,
+    ) -> Result<()> {
+        ws.check(self, theta, batch)?;
+        let weight = T::of(self.weight(batch.cases()));
+        self.backpropagate(ctx, theta, batch.inputs(), ws, ws.output_gradient(), &mut |l, input, delta| {
+            visit(l, delta, input, weight)
+        })
+    }
+
+    fn ggn_gram_and_slopes(
+        &self,
+        ctx: &Ctx<T>,
+        theta: &[T],
+        batch: &Batch<T>,
+        ws: &mut Workspace<T>,
+        vectors: &[&[T]],
+        gram: MatMut<'_, T>,
+        slopes: &mut [f64],
+    ) -> Result<()> {
+        ws.check(self, theta, batch)?;
+        check_shape("ggn_gram_and_slopes", (vectors.len(), vectors.len()), gram.shape())?;
+        check_len("ggn_gram_and_slopes: slopes", vectors.len(), slopes.len())?;
+        self.gram_of_products(ctx, theta, batch, ws, vectors, gram, Some(slopes))
     }
 }

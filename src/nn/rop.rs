@@ -194,7 +194,8 @@ impl<T: Scalar> Mlp<T> {
         Ok(())
     }
 
-    /// gram(i, j) ← v_iᵀ G v_j; shapes but those of the vectors are checked by the caller.
+    /// gram(i, j) ← v_iᵀ G v_j and, where they are asked for, slopes(i) ← v_iᵀ∇h of the data term; shapes but those of the
+    /// vectors are checked by the caller.
     pub(super) fn gram_of_products(
         &self,
         ctx: &Ctx<T>,
@@ -203,14 +204,19 @@ impl<T: Scalar> Mlp<T> {
         ws: &Workspace<T>,
         vectors: &[&[T]],
         mut gram: MatMut<'_, T>,
+        mut slopes: Option<&mut [f64]>,
     ) -> Result<()> {
         let (d, n) = (self.outputs(), batch.cases());
         // Sᵀ J v_k, one after the other
         let mut products = ctx.scratch(d, n * vectors.len());
-        for (v, product) in vectors.iter().zip(products.as_mut_slice().chunks_exact_mut((d * n).max(1))) {
-            check_len("ggn_gram", theta.len(), v.len())?;
+        for (k, product) in products.as_mut_slice().chunks_exact_mut((d * n).max(1)).enumerate() {
+            check_len("ggn_gram", theta.len(), vectors[k].len())?;
             let mut product = top_mut(product, d, n)?;
-            self.r_forward(ctx, theta, batch, ws, v, product.rb_mut())?;
+            self.r_forward(ctx, theta, batch, ws, vectors[k], product.rb_mut())?;
+            if let Some(slopes) = &mut slopes {
+                let along = columns::dot(ctx, &ws.output_gradient[..d * n], product.rb().as_slice());
+                slopes[k] = self.weight(n) * along;
+            }
             self.output_loss().factor_product(ctx, ws.outputs(), Op::Transpose, product)?;
         }
         let product = |k: usize| &products.as_slice()[k * d * n..(k + 1) * d * n];

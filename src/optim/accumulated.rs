@@ -7,10 +7,11 @@
 //! The estimate is exact where the batches differ by linear functions of θ: what the other batches' gradients say of δ is
 //! used, so that noise of the last one is not taken for a failure of the model.
 //!
-//! Cost        an n-vector; n additions a batch.
+//! Cost        an n-vector; n additions a batch; 4n an update.
 //! Laws        tests/overhead_budget.rs.
 
 use super::dot;
+use super::noise_scale::NoiseScale;
 #[cfg(feature = "serde")]
 use crate::error::{Result, check_len};
 use crate::scalar::Scalar;
@@ -21,6 +22,9 @@ use crate::scalar::Scalar;
 pub(super) struct Accumulated<T> {
     sum: Vec<T>,
     pub(super) batches: u64,
+    /// Σ ‖∇h_i‖².
+    squares: f64,
+    pub(super) noise: NoiseScale,
 }
 
 impl<T: Scalar> Accumulated<T> {
@@ -29,25 +33,29 @@ impl<T: Scalar> Accumulated<T> {
         self.batches + 1 >= k
     }
 
-    /// Takes a batch's gradient; true when there are k of them, `gradient` being their mean then.
-    pub(super) fn add(&mut self, k: u64, gradient: &mut [T]) -> bool {
-        if k <= 1 && self.batches == 0 {
-            self.sum.clear();
-            return true;
-        }
+    /// Takes a batch's gradient, of this length; true when there are k of them, `gradient` being their mean then.
+    pub(super) fn add(&mut self, k: u64, length: f64, gradient: &mut [T]) -> bool {
         if self.batches == 0 {
             self.sum.clear();
+            if k <= 1 {
+                return true;
+            }
+            self.squares = 0.0;
             self.sum.extend_from_slice(gradient);
         } else {
             self.sum.iter_mut().zip(&*gradient).for_each(|(s, &g)| *s += g);
         }
         self.batches += 1;
+        self.squares += length * length;
         if self.batches < k {
             return false;
         }
-        let share = T::of(1.0 / self.batches as f64);
-        for (s, g) in self.sum.iter_mut().zip(gradient) {
-            (*s, *g) = (*g, *s * share);
+        let share = 1.0 / self.batches as f64;
+        for (s, g) in self.sum.iter_mut().zip(&mut *gradient) {
+            (*s, *g) = (*g, *s * T::of(share));
+        }
+        if self.batches > 1 {
+            self.noise.add(self.batches, share * self.squares, dot(gradient, gradient));
         }
         self.batches = 0;
         true

@@ -25,13 +25,13 @@ use super::kfac_state::State;
 use super::overhead_control::OverheadControl;
 use super::phase_meter::Laps;
 use super::report::Stopwatch;
+use super::vectors;
 use super::{
     CurvatureClip, IterateAverage, KfacPreconditioner, LayerStructure, LayeredObjective, LevenbergMarquardt,
-    ModelDamping, Optimizer, OverheadReport, QuadraticModel, StepReport, SubspaceStep, TridiagonalPreconditioner, dot, finite_gradient,
-    finite_loss,
+    ModelDamping, Optimizer, OverheadReport, QuadraticModel, StepReport, SubspaceStep, TridiagonalPreconditioner, dot,
+    finite_gradient, finite_loss,
 };
 use crate::backend::Ctx;
-use crate::backend::sums::norm;
 use crate::curvature::Damping;
 use crate::error::{Error, Result, check_len};
 use crate::scalar::Scalar;
@@ -158,9 +158,9 @@ impl<T: Scalar, W> Kfac<T, W> {
     }
 
     /// Adds the gradient of the batch to those of its update; whether it is the last one.
-    fn gather(&mut self) -> bool {
-        let k = self.options.update_interval;
-        self.state.as_mut().is_none_or(|state| state.accumulated.add(k, &mut state.gradient))
+    fn gather(&mut self, report: &StepReport<T>) -> bool {
+        let (k, length) = (self.options.update_interval, report.gradient_norm.map_or(0.0, |length| length.f64()));
+        self.state.as_mut().is_none_or(|state| state.accumulated.add(k, length, &mut state.gradient))
     }
 
     /// Before the first batch of an update: the intervals and the damping that the budget has chosen, where it has.
@@ -172,11 +172,11 @@ impl<T: Scalar, W> Kfac<T, W> {
         if state.accumulated.batches > 0 {
             return Ok(());
         }
-        let cases = objective.batch_cases(batch);
-        let cases = cases.ok_or_else(|| Error::invalid("overhead budget", "the objective tells no batch_cases"))?;
+        let cases = objective.factored_cases(batch);
+        let cases = cases.ok_or_else(|| Error::invalid("overhead budget", "the objective tells no factored_cases"))?;
         let options = &mut self.options;
         let flops = || Phases::flops(options, &state.preconditioner.layers(objective.layout()), cases);
-        if let Some(plan) = control.choose(cases, probes(options), flops) {
+        if let Some(plan) = control.choose(cases, probes(options), state.accumulated.noise.batches(), flops) {
             options.update_interval = plan.update_interval;
             options.statistics_interval = plan.statistics_interval;
             options.statistics_cases = plan.statistics_cases(cases);
@@ -257,10 +257,17 @@ impl<T: Scalar, W> Kfac<T, W> {
         } else {
             state.preconditioner.follow(ctx, Damping::try_from(gamma * gamma)?)?;
         }
-        state.direction(ctx)?;
+        let by_factors = state.takes_factors(objective, batch, &self.options);
+        if by_factors {
+            state.direction_from_factors(ctx, objective, theta, batch)?;
+            report.passes.backward += 1;
+        } else {
+            state.direction(ctx)?;
+        }
         match step_rule {
             StepRule::QuadraticModel { momentum } => {
-                let model = state.model(ctx, objective, theta, batch, lambda, momentum, &mut report.passes)?;
+                let model =
+                    state.model(ctx, objective, theta, batch, lambda, momentum, by_factors, &mut report.passes)?;
                 // the gram matrix comes from sums of rounded products
                 Ok(model.minimize(64.0 * T::EPS.f64()).map(|step| Proposal { model, step }))
             }
@@ -275,7 +282,7 @@ impl<T: Scalar, W> Kfac<T, W> {
                 let step = SubspaceStep { alpha, momentum };
                 let needs_model = self.options.adaptation.is_some_and(|a| (self.steps + 1).is_multiple_of(a.interval));
                 let model = if needs_model {
-                    state.model(ctx, objective, theta, batch, lambda, momentum > 0.0, &mut report.passes)?
+                    state.model(ctx, objective, theta, batch, lambda, momentum > 0.0, by_factors, &mut report.passes)?
                 } else {
                     QuadraticModel { gram: [[f64::NAN; 2]; 2], inner: [[0.0; 2]; 2], slope: [0.0; 2], l2: 0.0, lambda }
                 };
@@ -304,7 +311,7 @@ impl<T: Scalar, O: LayeredObjective<T>> Optimizer<T, O> for Kfac<T, O::Workspace
         }
         let statistics = report.seconds.curvature;
         report.seconds.gradient = watch.lap() - statistics;
-        if !self.gather() {
+        if !self.gather(&report) {
             report.seconds.search = watch.lap();
             self.observe(&report, statistics, report.seconds.search, false);
             return Ok(report);
@@ -321,14 +328,9 @@ impl<T: Scalar, O: LayeredObjective<T>> Optimizer<T, O> for Kfac<T, O::Workspace
                 report.alpha = Some(T::of(step.alpha));
                 report.momentum = Some(T::of(step.momentum));
                 report.predicted_change = Some(T::of(predicted)).filter(|m| m.is_finite());
-                state.form_update(step);
-                report.step_norm = Some(T::of(norm(&state.update)));
                 let rejection = self.options.rejection;
                 let measure = adapt.is_some() || rejection == Rejection::EveryStep;
-                // d is spent: its memory keeps θ in case the step is taken back
-                state.direction.copy_from_slice(theta);
-                state.can_step_back = true;
-                theta.iter_mut().zip(&state.update).for_each(|(w, &u)| *w += u);
+                report.step_norm = Some(T::of(state.take_step(ctx, step, theta)));
                 pass = watch.lap();
                 if measure {
                     let after = objective.forward(ctx, theta, batch, &mut state.workspace)?;
@@ -388,11 +390,16 @@ impl<T: Scalar, W> Kfac<T, W> {
             return Ok(false);
         }
         finite_loss(ctx, objective, theta, batch, report.loss_before)?;
-        state.gradient.resize(theta.len(), T::ZERO);
-        objective.backward(ctx, theta, batch, &mut state.workspace, &mut state.gradient)?;
-        finite_gradient(objective.layout(), &state.gradient)?;
-        report.passes.backward += 1;
-        report.gradient_norm = Some(T::of(norm(&state.gradient)));
+        if !state.takes_factors(objective, batch, &self.options) {
+            state.gradient.resize(theta.len(), T::ZERO);
+            objective.backward(ctx, theta, batch, &mut state.workspace, &mut state.gradient)?;
+            report.passes.backward += 1;
+            let length = vectors::length(ctx, &state.gradient);
+            if !length.is_finite() {
+                finite_gradient(objective.layout(), &state.gradient)?;
+            }
+            report.gradient_norm = Some(T::of(length));
+        }
         if statistics_due {
             let mut watch = Stopwatch::start();
             state.update_statistics(ctx, objective, theta, batch, &self.options, self.samples)?;

@@ -59,6 +59,21 @@ pub enum Rejection {
     Never,
 }
 
+/// Whether the gradient of a batch is formed before it is preconditioned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub enum GradientForm {
+    /// Always: P ∇h.
+    Formed,
+    /// In each layer as it is cheaper: P(w G Āᵀ) from the formed product or through the factors
+    /// ([`KfacPreconditioner::precondition_product`](super::KfacPreconditioner::precondition_product)). The same update up
+    /// to rounding, without ∇h and its norm in the report. Only where it is cheaper for some layer, and where nothing else
+    /// needs ∇h: the L2 term (P θ would cost what is saved), the norm constraint, the γ search and the tridiagonal
+    /// blocks do, and then it is formed.
+    #[default]
+    ByCost,
+}
+
 /// The adaptation of λ by ρ.
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
@@ -106,6 +121,8 @@ pub struct KfacOptions<T> {
     pub statistics_cases: Option<usize>,
     /// T₃: updates between refreshes of the inverses; the first three refresh always.
     pub refresh_interval: u64,
+    /// Whether ∇h is formed.
+    pub gradient: GradientForm,
     /// How long a step is.
     pub step: StepRule,
     /// When a step is taken back.
@@ -143,6 +160,7 @@ impl<T: Scalar> Default for KfacOptions<T> {
             statistics_interval: 1,
             statistics_cases: None,
             refresh_interval: interval,
+            gradient: GradientForm::default(),
             step: StepRule::QuadraticModel { momentum: true },
             rejection: Rejection::WhenMeasured,
             averaging: None,
@@ -179,7 +197,10 @@ impl<T: Scalar> KfacOptions<T> {
             interval("gamma interval", steps)?;
             positive("gamma max", max)?;
             if self.budget.is_some() {
-                return Err(Error::invalid("overhead budget", "a search for gamma takes refreshes that no plan counts"));
+                return Err(Error::invalid(
+                    "overhead budget",
+                    "a search for gamma takes refreshes that no plan counts",
+                ));
             }
             if !(omega > 0.0 && omega < 1.0) {
                 return Err(Error::invalid("gamma omega", format!("{omega} must be in (0, 1)")));

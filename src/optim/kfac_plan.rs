@@ -3,12 +3,13 @@
 //! ```text
 //! overhead    1 + (U + S(c)/Iₛ + R/Iᵣ) / (k G)      G a step of SGD, U an update, S statistics of c cases, R a refresh;
 //!                                                    k batches an update, Iₛ and Iᵣ updates between
-//! staleness   (k + N) (1 + aₛ (Iₛ-1)) (1 + aᵣ (Iᵣ-1)) (1 + a_c log₂ B/c) (1 + a_e [inverses])
-//! plan        the least staleness with overhead <= limit, over all Iₛ, Iᵣ, c and both paths; k is the smallest that fits
+//! staleness   (k + N)²/k (1 + aₛ (Iₛ-1)) (1 + aᵣ (Iᵣ-1)) (1 + a_c log₂ B/c) (1 + a_e [inverses])
+//! plan        the least staleness with overhead <= limit, over all k, Iₛ, Iᵣ, c and both paths
 //! ```
-//! Staleness is how many batches a given progress takes, in a unit of its own. The mean of k gradients lowers the noise, but makes one update
-//! of k batches: with a noise of N batches' size, progress a batch falls as 1/(k + N). Old statistics, old inverses, few
-//! cases and factored damping make a direction worse by the weights below, which are from `cargo bench --bench budget`.
+//! Staleness is how many batches a given progress takes, in a unit of its own. N is the gradient noise scale in batches: with
+//! k of them an update, progress a batch is 1/(k + N) (McCandlish et al.), and what noise is left when the loss no longer
+//! falls is in proportion to 1 + N/k; the product is least at k = N. Old statistics, old inverses, few cases and factored
+//! damping make a direction worse by the weights below.
 //!
 //! Cost        some thousand prices, each a handful of flops.
 //! Laws        tests/overhead_budget.rs (against all plans one by one; monotone in the limit).
@@ -64,10 +65,11 @@ impl KfacPlan {
         (self.statistics_share > 1).then(|| batch.div_ceil(self.statistics_share).max(1))
     }
 
-    /// Batches that a given progress takes, up to a factor: what a plan is judged by.
-    pub fn staleness(&self) -> f64 {
+    /// Batches that a given progress takes, up to a factor, at a noise of N batches: what a plan is judged by.
+    pub fn staleness(&self, noise: f64) -> f64 {
         let worse = |weight: f64, by: f64| 1.0 + weight * by;
-        (self.update_interval as f64 + NOISE)
+        let k = self.update_interval as f64;
+        (k + noise).powi(2) / k
             * worse(STATISTICS, self.statistics_interval as f64 - 1.0)
             * worse(REFRESH, self.refresh_interval as f64 - 1.0)
             * worse(CASES, f64::from(self.statistics_share.max(1).ilog2()))
@@ -75,8 +77,6 @@ impl KfacPlan {
     }
 }
 
-/// N: noise of one batch's gradient against the gradient, both squared.
-const NOISE: f64 = 1.0;
 /// aₛ: worsening by statistics that are an update older.
 const STATISTICS: f64 = 0.01;
 /// aᵣ: the same of the inverses.
@@ -131,10 +131,20 @@ impl PlanCosts {
         1.0 + (each_batch - 1.0) / plan.update_interval as f64
     }
 
-    /// The plan of least staleness whose overhead is within the limit; where there is none, the cheapest of all.
-    pub fn best_plan(&self, limit: f64) -> KfacPlan {
-        let within = self.candidates().filter_map(|plan| self.most_frequent(plan, limit));
-        let best = within.min_by(|a, b| a.staleness().total_cmp(&b.staleness()));
+    /// The plan of least staleness at a noise of N batches whose overhead is within the limit; where there is none, the
+    /// cheapest of all.
+    pub fn best_plan(&self, limit: f64, noise: f64) -> KfacPlan {
+        let least = |plans: &mut dyn Iterator<Item = KfacPlan>| {
+            plans.min_by(|a, b| a.staleness(noise).total_cmp(&b.staleness(noise)))
+        };
+        // convex in k, least at N: the whole numbers beside it, or the smallest that fits
+        let beside = [noise.floor() as u64, noise.ceil() as u64];
+        let frequencies = |plan| {
+            let least_within = self.most_frequent(plan, limit)?;
+            let k = beside.map(|k| k.clamp(least_within.update_interval, KfacPlan::LONGEST));
+            least(&mut k.into_iter().map(|update_interval| KfacPlan { update_interval, ..plan }))
+        };
+        let best = least(&mut self.candidates().filter_map(frequencies));
         let rarest = |plan| KfacPlan { update_interval: KfacPlan::LONGEST, ..plan };
         let cheapest = || {
             let all = self.candidates().map(rarest);

@@ -6,12 +6,15 @@
 
 use super::accumulated::Accumulated;
 use super::kfac_blocks::EitherPreconditioner;
-use super::kfac_options::KfacOptions;
-use super::{LayerStructure, LayeredObjective, Passes, QuadraticModel, SubspaceStep, dot, target_stream};
-use crate::backend::{Ctx, check};
-use crate::error::Result;
+use super::kfac_options::{GammaRule, GradientForm, KfacOptions, StepRule};
+use super::vectors::{self, inner_products};
+use super::{
+    LayerStructure, LayeredObjective, Passes, QuadraticModel, SubspaceStep, dot, finite_gradient, target_stream,
+};
+use crate::backend::Ctx;
 #[cfg(feature = "serde")]
 use crate::error::check_len;
+use crate::error::{Error, Result};
 use crate::mat::Mat;
 use crate::scalar::Scalar;
 
@@ -82,12 +85,56 @@ impl<T: Scalar, W> State<T, W> {
         self.can_step_back = false;
     }
 
+    /// Whether some layer is cheaper to precondition through the factors of this batch than as a gradient, and all can be.
+    pub(super) fn takes_factors<O: LayeredObjective<T, Workspace = W>>(
+        &self,
+        objective: &O,
+        batch: &O::Batch,
+        options: &KfacOptions<T>,
+    ) -> bool {
+        let needed = objective.l2() != T::ZERO
+            || options.gradient == GradientForm::Formed
+            || options.update_interval > 1
+            || options.budget.is_some()
+            || options.gamma != GammaRule::FollowLambda
+            || matches!(options.step, StepRule::Fixed { norm_constraint: Some(_), .. });
+        match (&self.preconditioner, objective.factored_cases(batch)) {
+            (EitherPreconditioner::Diagonal(p), Some(cases)) => !needed && p.prefers_factors(cases),
+            _ => false,
+        }
+    }
+
+    /// Steps 1 and 4 in one: d = -P ∇h layer by layer, from the factors of ∇h.
+    pub(super) fn direction_from_factors<O: LayeredObjective<T, Workspace = W>>(
+        &mut self,
+        ctx: &Ctx<T>,
+        objective: &O,
+        theta: &[T],
+        batch: &O::Batch,
+    ) -> Result<()> {
+        self.can_step_back = false;
+        let EitherPreconditioner::Diagonal(preconditioner) = &self.preconditioner else { return Ok(()) };
+        let (layout, direction) = (objective.layout(), &mut self.direction);
+        objective.gradient_factors(ctx, theta, batch, &mut self.workspace, &mut |layer, g, a, weight| {
+            let u = layout.blocks()[layer].view_mut(direction)?;
+            preconditioner.precondition_product(ctx, layer, -weight, g, a, u)
+        })?;
+        if vectors::turn(ctx, T::ONE, &mut self.direction) {
+            return Ok(());
+        }
+        // the gradient says where that begins
+        self.gradient.resize(theta.len(), T::ZERO);
+        objective.backward(ctx, theta, batch, &mut self.workspace, &mut self.gradient)?;
+        finite_gradient(objective.layout(), &self.gradient)?;
+        Err(Error::not_finite("preconditioned gradient"))
+    }
+
     /// Step 4: d = -P ∇h.
     pub(super) fn direction(&mut self, ctx: &Ctx<T>) -> Result<()> {
         self.can_step_back = false;
         self.preconditioner.precondition(ctx, &self.gradient, &mut self.direction)?;
-        self.direction.iter_mut().for_each(|d| *d = -*d);
-        check::finite_slice("preconditioned gradient", &self.direction)
+        let finite = vectors::turn(ctx, -T::ONE, &mut self.direction);
+        if finite { Ok(()) } else { Err(Error::not_finite("preconditioned gradient")) }
     }
 
     /// Step 5: the quadratic model on span{d, δ₀}, from forward products only.
@@ -99,38 +146,42 @@ impl<T: Scalar, W> State<T, W> {
         batch: &O::Batch,
         lambda: f64,
         with_previous: bool,
+        by_factors: bool,
         passes: &mut Passes,
     ) -> Result<QuadraticModel> {
         let with_previous = with_previous && self.update.iter().any(|&u| u != T::ZERO);
         let both: [&[T]; 2] = [&self.direction, &self.update];
         let vectors = if with_previous { &both[..] } else { &both[..1] };
         let mut gram = Mat::zeros(vectors.len(), vectors.len());
-        objective.ggn_gram(ctx, theta, batch, &mut self.workspace, vectors, gram.as_mut())?;
+        let mut slopes = [0.0; 2];
+        let ws = &mut self.workspace;
+        if by_factors {
+            let slopes = &mut slopes[..vectors.len()];
+            objective.ggn_gram_and_slopes(ctx, theta, batch, ws, vectors, gram.as_mut(), slopes)?;
+        } else {
+            objective.ggn_gram(ctx, theta, batch, ws, vectors, gram.as_mut())?;
+            slopes.iter_mut().zip(vectors).for_each(|(slope, v)| *slope = dot(&self.gradient, v));
+        }
         passes.jvp += vectors.len() as u64;
+        let [dd, du, uu] = inner_products(ctx, &self.direction, with_previous.then_some(&self.update));
         let mut model = QuadraticModel {
             gram: [[0.0; 2]; 2],
-            inner: [[0.0; 2]; 2],
-            slope: [0.0; 2],
+            inner: [[dd, du], [du, uu]],
+            slope: slopes,
             l2: objective.l2().f64(),
             lambda,
         };
-        for (i, vi) in vectors.iter().enumerate() {
-            model.slope[i] = dot(&self.gradient, vi);
-            for (j, vj) in vectors.iter().enumerate() {
-                model.gram[i][j] = gram[(i, j)].f64();
-                // symmetric: each product of n-vectors once
-                model.inner[i][j] = if j < i { model.inner[j][i] } else { dot(vi, vj) };
-            }
+        for i in 0..vectors.len() {
+            (0..vectors.len()).for_each(|j| model.gram[i][j] = gram[(i, j)].f64());
         }
         Ok(model)
     }
 
-    /// δ ← α d + μ δ₀.
-    pub(super) fn form_update(&mut self, step: SubspaceStep) {
-        let (alpha, mu) = (T::of(step.alpha), T::of(step.momentum));
-        for (u, &d) in self.update.iter_mut().zip(&self.direction) {
-            *u = alpha * d + mu * *u;
-        }
+    /// δ ← α d + μ δ₀, θ ← θ + δ; returns ‖δ‖. d is spent: its memory keeps θ in case the step is taken back.
+    pub(super) fn take_step(&mut self, ctx: &Ctx<T>, step: SubspaceStep, theta: &mut [T]) -> f64 {
+        self.can_step_back = true;
+        let coefficients = (T::of(step.alpha), T::of(step.momentum));
+        vectors::take_step(ctx, coefficients, &mut self.direction, &mut self.update, theta)
     }
 }
 

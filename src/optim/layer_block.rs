@@ -15,7 +15,7 @@ use super::preconditioner::PreconditionerOptions;
 use crate::backend::Ctx;
 use crate::curvature::{
     BlockDiagonalInverse, Curvature, DampedInverse, Damping, DiagonalInverse, EigenKroneckerInverse, KroneckerDamping,
-    KroneckerInverse, KroneckerNInverse,
+    KroneckerInverse, KroneckerNInverse, batch_factors_are_cheaper, form_product,
 };
 use crate::error::{Error, Result};
 use crate::mat::{MatMut, MatRef};
@@ -112,6 +112,28 @@ impl<T: Scalar> LayerBlock<T> {
                 u.copy_from(solved.as_ref())
             }
         }
+    }
+
+    /// U ← α times the damped inverse applied to G Āᵀ, G d_out x cases and Ā d_in x cases.
+    pub(super) fn precondition_product(
+        &self,
+        ctx: &Ctx<T>,
+        alpha: T,
+        g: MatRef<'_, T>,
+        a: MatRef<'_, T>,
+        u: MatMut<'_, T>,
+    ) -> Result<()> {
+        match &self.inverse {
+            Some(Inverse::Kronecker(inverse)) => inverse.precondition_product(ctx, alpha, g, a, u),
+            Some(Inverse::EigenKronecker(inverse)) => inverse.precondition_product(ctx, alpha, g, a, u),
+            _ => form_product(ctx, alpha, g, a, |v| self.precondition(ctx, v, u)),
+        }
+    }
+
+    /// Whether a batch of so many cases is cheaper to precondition through its factors than as a gradient.
+    pub(super) fn prefers_factors(&self, cases: usize, block: &ParamBlock) -> bool {
+        matches!(self.structure, LayerStructure::Kronecker | LayerStructure::EigenKronecker)
+            && batch_factors_are_cheaper(cases, block.cols, block.rows)
     }
 
     /// A new inverse at λ: from what was decomposed where only λ has changed, else from the statistics.

@@ -301,12 +301,6 @@ pub trait LayeredObjective<T: Scalar>: Objective<T> {
         Passes { backward, ..Passes::default() }
     }
 
-    /// Number of cases of a batch, which an [`OverheadBudget`](super::OverheadBudget) counts flops by; `None` (the default)
-    /// where it is not told.
-    fn batch_cases(&self, _batch: &Self::Batch) -> Option<usize> {
-        None
-    }
-
     /// gram(i, j) ← v_iᵀ G v_j for vectors of the length of θ, after `forward` at the same θ and batch: one forward
     /// product J v each and no backward pass.  One pass a vector.
     ///
@@ -321,4 +315,49 @@ pub trait LayeredObjective<T: Scalar>: Objective<T> {
         vectors: &[&[T]],
         gram: MatMut<'_, T>,
     ) -> Result<()>;
+
+    /// Cases of the batch, where the gradient of the data term can be had as factors, w G Āᵀ in each layer; `None` (the
+    /// default) where the two methods below do not exist.
+    fn factored_cases(&self, _batch: &Self::Batch) -> Option<usize> {
+        None
+    }
+
+    /// Hands `visit` every layer's number, G (rows x cases), Ā (cols x cases) and w, last layer first, after `forward` at
+    /// the same θ and batch: ∇h without its L2 term is w G Āᵀ in that layer.  1 pass, without the products of the weight
+    /// gradients.
+    ///
+    /// # Errors
+    /// Those of `visit`; [`Error::InvalidParameter`](crate::Error::InvalidParameter) where there are no factors.
+    fn gradient_factors(
+        &self,
+        _ctx: &Ctx<T>,
+        _theta: &[T],
+        _batch: &Self::Batch,
+        _ws: &mut Self::Workspace,
+        _visit: FactorVisit<'_, T>,
+    ) -> Result<()> {
+        Err(Error::invalid("objective", "it has no gradient in factors"))
+    }
+
+    /// [`LayeredObjective::ggn_gram`], and slopes_i ← v_iᵀ∇h of the data term from the same products: the derivative of the
+    /// loss along v is that by the outputs along J v.
+    ///
+    /// # Errors
+    /// As [`LayeredObjective::ggn_gram`]; [`Error::InvalidParameter`](crate::Error::InvalidParameter) where there are no
+    /// factors.
+    fn ggn_gram_and_slopes(
+        &self,
+        _ctx: &Ctx<T>,
+        _theta: &[T],
+        _batch: &Self::Batch,
+        _ws: &mut Self::Workspace,
+        _vectors: &[&[T]],
+        _gram: MatMut<'_, T>,
+        _slopes: &mut [f64],
+    ) -> Result<()> {
+        Err(Error::invalid("objective", "it has no gradient in factors"))
+    }
 }
+
+/// Takes a layer's number, G, Ā and w.
+pub type FactorVisit<'v, T> = &'v mut dyn FnMut(usize, MatRef<'_, T>, MatRef<'_, T>, T) -> Result<()>;

@@ -7,7 +7,7 @@
 //! ```
 //! The plan is that of [`PlanCosts::best_plan`](super::PlanCosts::best_plan) for the target. Where what a plan costs is not
 //! what was predicted, the debt moves the target until the mean is the limit: the integral part of a controller. By flops
-//! there is neither clock nor debt, and a plan stands for as long as batches have the same size.
+//! there is neither clock nor debt.
 //!
 //! Cost        a plan every 16 updates, some microseconds.
 //! Laws        tests/overhead_budget.rs.
@@ -23,6 +23,9 @@ const FORGOTTEN: f64 = 1.0 / 2000.0;
 const HORIZON: f64 = 100.0;
 /// Updates between plans, after the first few.
 const PERIOD: u64 = 16;
+/// N before it is measured, and the largest that is believed: batches of one epoch are not independent.
+const NOISE: f64 = 1.0;
+const MOST_NOISE: f64 = 8.0;
 /// A plan is left while it holds the target only for one that is better by this share.
 const WORTH_A_CHANGE: f64 = 0.02;
 
@@ -68,36 +71,33 @@ impl OverheadControl {
         self.plan.map(|plan| OverheadReport { limit, plan, predicted, measured })
     }
 
-    /// A plan for the next update on batches of so many cases, where it is time for one.
+    /// The plan for the next update, on batches of so many cases with this noise scale. Where a plan is made anew, the
+    /// update is one of two batches at least: from them the noise is seen.
     pub(super) fn choose(
         &mut self,
         cases: usize,
         probes: f64,
+        noise: Option<f64>,
         flops: impl FnOnce() -> Phases<f64>,
     ) -> Option<KfacPlan> {
         let resized = self.plan.is_none() || self.cases != cases;
         if resized {
             (self.cases, self.flops) = (cases, flops());
+        } else if self.updates >= 5 && !self.updates.is_multiple_of(PERIOD) {
+            return self.plan;
         }
         let timed = self.budget.basis == CostBasis::Seconds;
-        if !resized && !(timed && (self.updates < 5 || self.updates.is_multiple_of(PERIOD))) {
-            return None;
-        }
         let seconds = if timed { self.meter.seconds(&self.flops) } else { None };
         let costs = seconds.unwrap_or(self.flops).plan_costs(probes);
-        let target = self.target();
-        let best = costs.best_plan(target);
-        let plan = match self.plan {
-            Some(plan)
-                if costs.overhead(&plan) <= target && best.staleness() > plan.staleness() * (1.0 - WORTH_A_CHANGE) =>
-            {
-                plan
-            }
-            _ => best,
+        let (target, noise) = (self.target(), noise.unwrap_or(NOISE).min(MOST_NOISE));
+        let best = costs.best_plan(target, noise);
+        let stays = |plan: &KfacPlan| {
+            let worth = (1.0 - WORTH_A_CHANGE) * plan.staleness(noise);
+            costs.overhead(plan) <= target && best.staleness(noise) > worth
         };
-        self.plan = Some(plan);
-        self.predicted = costs.overhead(&plan);
-        Some(plan)
+        let plan = self.plan.filter(stays).unwrap_or(best);
+        (self.plan, self.predicted) = (Some(plan), costs.overhead(&plan));
+        Some(KfacPlan { update_interval: plan.update_interval.max(2), ..plan })
     }
 
     fn target(&self) -> f64 {
@@ -110,13 +110,13 @@ impl OverheadControl {
 
     /// Takes the laps of a step.
     pub(super) fn observe(&mut self, laps: &Laps) {
+        self.updates += u64::from(laps.solve.is_some());
         let Some(plan) = self.plan.filter(|_| self.budget.basis == CostBasis::Seconds) else { return };
         if laps.refresh.is_some() {
             self.path = plan.path;
         }
         let share = KfacPlan::SHARES.iter().position(|&share| share == plan.statistics_share).unwrap_or(0);
         let (spent, sgd) = self.meter.add(laps, &self.flops, share, self.path.index());
-        self.updates += u64::from(laps.solve.is_some());
         // the first update allocates
         if self.updates > 1 {
             let kept = 1.0 - FORGOTTEN;

@@ -229,11 +229,43 @@ impl<T: Scalar> KfacPreconditioner<T> {
     /// # Errors
     /// [`Error::Shape`], [`Error::InvalidParameter`] before the first refresh or for a layer that does not exist.
     pub fn precondition_layer(&self, ctx: &Ctx<T>, layer: usize, v: MatRef<'_, T>, u: MatMut<'_, T>) -> Result<()> {
-        let block = self.layout.blocks().get(layer);
-        let block = block.ok_or_else(|| Error::invalid("layer", format!("{layer} does not exist")))?;
+        let block = self.block(layer)?;
         check_shape("precondition_layer: V", (block.rows, block.cols), v.shape())?;
         check_shape("precondition_layer: U", (block.rows, block.cols), u.shape())?;
         self.layers[layer].precondition(ctx, v, u)
+    }
+
+    /// U ← α times the layer's damped inverse applied to G Āᵀ, the gradient of a batch with inputs Ā (d_in x cases) and
+    /// pre-activation gradients G (d_out x cases), by the cheaper of two ways: through the factors,
+    /// 2 cases (d_in² + d_out²) flops, or through the product, 2 d_in d_out (d_in + d_out).
+    ///
+    /// # Errors
+    /// As [`KfacPreconditioner::precondition_layer`].
+    pub fn precondition_product(
+        &self,
+        ctx: &Ctx<T>,
+        layer: usize,
+        alpha: T,
+        g: MatRef<'_, T>,
+        a: MatRef<'_, T>,
+        u: MatMut<'_, T>,
+    ) -> Result<()> {
+        let block = self.block(layer)?;
+        check_shape("precondition_product: G", (block.rows, a.ncols()), g.shape())?;
+        check_shape("precondition_product: Ā", (block.cols, g.ncols()), a.shape())?;
+        check_shape("precondition_product: U", (block.rows, block.cols), u.shape())?;
+        self.layers[layer].precondition_product(ctx, alpha, g, a, u)
+    }
+
+    /// Whether some layer is cheaper to precondition through the factors of so many cases.
+    pub(super) fn prefers_factors(&self, cases: usize) -> bool {
+        let mut layers = self.layers.iter().zip(self.layout.blocks());
+        layers.any(|(layer, block)| layer.prefers_factors(cases, block))
+    }
+
+    fn block(&self, layer: usize) -> Result<&super::ParamBlock> {
+        let block = self.layout.blocks().get(layer);
+        block.ok_or_else(|| Error::invalid("layer", format!("{layer} does not exist")))
     }
 
     /// `Ok` with n parameters, a block for each layer, and blocks of the layers' orders.

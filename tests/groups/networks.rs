@@ -6,6 +6,8 @@
 mod acktr;
 #[path = "../advantage.rs"]
 mod advantage;
+#[path = "../batch_product.rs"]
+mod batch_product;
 #[path = "../checkpoint.rs"]
 mod checkpoint;
 #[path = "../curvature_objective.rs"]

@@ -48,12 +48,28 @@ pub(super) fn syrk<T: Real>(mut c: ViewMut<'_, T>, accumulate: Accum, a: View<'_
         triangular::matmul(c, lower, accumulate, a, full, a.transpose(), full, alpha, Par::Seq);
         return;
     }
-    let half = middle(n);
-    let (c11, _, c21, c22) = c.as_mut().split_at_mut(half, half);
-    let (a1, a2) = a.split_at_row(half);
-    let work = volume(n, n, k) / 4;
-    both(threads, work, |t| syrk(c11, accumulate, a1, alpha, t), |t| syrk(c22, accumulate, a2, alpha, t));
-    matmul::matmul(c21, accumulate, a2, a1.transpose(), alpha, parallelism(threads, work));
+    let shared = worth_a_fork(threads, volume(n, n, k) / 2);
+    let at = if shared { equal_areas(n, threads) } else { middle(n) };
+    let (mut c11, _, c21, c22) = c.as_mut().split_at_mut(at, at);
+    let (a1, a2) = a.split_at_row(at);
+    let left = |t| {
+        syrk(c11.as_mut(), accumulate, a1, alpha, t);
+        matmul::matmul(c21, accumulate, a2, a1.transpose(), alpha, parallelism(t, volume(n - at, at, k)));
+    };
+    if shared {
+        // the first columns and the triangle right of them, each by its own threads
+        let right = threads / 2;
+        rayon::join(|| left(threads - right), || syrk(c22, accumulate, a2, alpha, right));
+    } else {
+        left(1);
+        syrk(c22, accumulate, a2, alpha, 1);
+    }
+}
+
+/// Columns of a lower triangle of order n that leave to the other columns the share of half of the threads, rounded down.
+fn equal_areas(n: usize, threads: usize) -> usize {
+    let rest = (threads / 2) as f64 / threads as f64;
+    ((n as f64 * (1.0 - rest.sqrt())) as usize).next_multiple_of(16).min(n - 1)
 }
 
 /// b ← l⁻¹ b for a lower triangular l (`upper` = false), or l⁻ᵀ b. Columns of b are shared among the threads.
