@@ -7,11 +7,10 @@
 //! The estimate is exact where the batches differ by linear functions of θ: what the other batches' gradients say of δ is
 //! used, so that noise of the last one is not taken for a failure of the model.
 //!
-//! Cost        an n-vector; n additions a batch; 4n an update.
+//! Cost        an n-vector; n additions a batch.
 //! Laws        tests/overhead_budget.rs.
 
 use super::dot;
-use super::noise_scale::NoiseScale;
 #[cfg(feature = "serde")]
 use crate::error::{Result, check_len};
 use crate::scalar::Scalar;
@@ -22,9 +21,8 @@ use crate::scalar::Scalar;
 pub(super) struct Accumulated<T> {
     sum: Vec<T>,
     pub(super) batches: u64,
-    /// Σ ‖∇h_i‖².
-    squares: f64,
-    pub(super) noise: NoiseScale,
+    /// k of the last mean.
+    averaged: u64,
 }
 
 impl<T: Scalar> Accumulated<T> {
@@ -33,32 +31,32 @@ impl<T: Scalar> Accumulated<T> {
         self.batches + 1 >= k
     }
 
-    /// Takes a batch's gradient, of this length; true when there are k of them, `gradient` being their mean then.
-    pub(super) fn add(&mut self, k: u64, length: f64, gradient: &mut [T]) -> bool {
+    /// Takes a batch's gradient; true when there are k of them, `gradient` being their mean then.
+    pub(super) fn add(&mut self, k: u64, gradient: &mut [T]) -> bool {
         if self.batches == 0 {
             self.sum.clear();
             if k <= 1 {
                 return true;
             }
-            self.squares = 0.0;
             self.sum.extend_from_slice(gradient);
         } else {
             self.sum.iter_mut().zip(&*gradient).for_each(|(s, &g)| *s += g);
         }
         self.batches += 1;
-        self.squares += length * length;
         if self.batches < k {
             return false;
         }
         let share = 1.0 / self.batches as f64;
-        for (s, g) in self.sum.iter_mut().zip(&mut *gradient) {
+        for (s, g) in self.sum.iter_mut().zip(gradient) {
             (*s, *g) = (*g, *s * T::of(share));
         }
-        if self.batches > 1 {
-            self.noise.add(self.batches, share * self.squares, dot(gradient, gradient));
-        }
-        self.batches = 0;
+        (self.averaged, self.batches) = (self.batches, 0);
         true
+    }
+
+    /// k and ∇h_k, after the last of several batches.
+    pub(super) fn last(&self) -> Option<(u64, &[T])> {
+        (self.averaged > 1 && !self.sum.is_empty()).then_some((self.averaged, &self.sum))
     }
 
     /// (ḡ - ∇h_k)ᵀδ, after the last batch.

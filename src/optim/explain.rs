@@ -8,7 +8,8 @@
 //!
 //! ```text
 //! budget 1.5x, predicted 1.48x, measured 1.51x, update every 4 batches,
-//!   statistics every 2 updates on 1/4 of the cases, refresh every 10 updates by inverses
+//!   statistics every 2 updates on 1/4 of the cases,
+//!   refresh every 10 updates by inverses
 //! ```
 //! Laws        tests/explain.rs (every field is seen, absent ones are not, lines stay within 80 columns).
 

@@ -158,9 +158,9 @@ impl<T: Scalar, W> Kfac<T, W> {
     }
 
     /// Adds the gradient of the batch to those of its update; whether it is the last one.
-    fn gather(&mut self, report: &StepReport<T>) -> bool {
-        let (k, length) = (self.options.update_interval, report.gradient_norm.map_or(0.0, |length| length.f64()));
-        self.state.as_mut().is_none_or(|state| state.accumulated.add(k, length, &mut state.gradient))
+    fn gather(&mut self) -> bool {
+        let k = self.options.update_interval;
+        self.state.as_mut().is_none_or(|state| state.accumulated.add(k, &mut state.gradient))
     }
 
     /// Before the first batch of an update: the intervals and the damping that the budget has chosen, where it has.
@@ -176,7 +176,7 @@ impl<T: Scalar, W> Kfac<T, W> {
         let cases = cases.ok_or_else(|| Error::invalid("overhead budget", "the objective tells no factored_cases"))?;
         let options = &mut self.options;
         let flops = || Phases::flops(options, &state.preconditioner.layers(objective.layout()), cases);
-        if let Some(plan) = control.choose(cases, probes(options), state.accumulated.noise.batches(), flops) {
+        if let Some(plan) = control.choose(cases, probes(options), state.noise.batches(), flops) {
             options.update_interval = plan.update_interval;
             options.statistics_interval = plan.statistics_interval;
             options.statistics_cases = plan.statistics_cases(cases);
@@ -263,6 +263,9 @@ impl<T: Scalar, W> Kfac<T, W> {
             report.passes.backward += 1;
         } else {
             state.direction(ctx)?;
+            if self.control.as_ref().is_some_and(OverheadControl::plans_anew) {
+                state.measure_noise(ctx)?;
+            }
         }
         match step_rule {
             StepRule::QuadraticModel { momentum } => {
@@ -311,7 +314,7 @@ impl<T: Scalar, O: LayeredObjective<T>> Optimizer<T, O> for Kfac<T, O::Workspace
         }
         let statistics = report.seconds.curvature;
         report.seconds.gradient = watch.lap() - statistics;
-        if !self.gather(&report) {
+        if !self.gather() {
             report.seconds.search = watch.lap();
             self.observe(&report, statistics, report.seconds.search, false);
             return Ok(report);

@@ -7,6 +7,7 @@
 use super::accumulated::Accumulated;
 use super::kfac_blocks::EitherPreconditioner;
 use super::kfac_options::{GammaRule, GradientForm, KfacOptions, StepRule};
+use super::noise_scale::NoiseScale;
 use super::vectors::{self, inner_products};
 use super::{
     LayerStructure, LayeredObjective, Passes, QuadraticModel, SubspaceStep, dot, finite_gradient, target_stream,
@@ -33,6 +34,7 @@ pub(super) struct State<T, W> {
     #[cfg_attr(feature = "serde", serde(skip))]
     pub(super) gradient: Vec<T>,
     pub(super) accumulated: Accumulated<T>,
+    pub(super) noise: NoiseScale,
     pub(super) direction: Vec<T>,
     /// δ₀, then δ.
     pub(super) update: Vec<T>,
@@ -55,6 +57,7 @@ impl<T: Scalar, W> State<T, W> {
             workspace: objective.workspace(),
             gradient: Vec::new(),
             accumulated: Accumulated::default(),
+            noise: NoiseScale::default(),
             direction: vec![T::ZERO; n],
             update: vec![T::ZERO; n],
             can_step_back: false,
@@ -135,6 +138,15 @@ impl<T: Scalar, W> State<T, W> {
         self.preconditioner.precondition(ctx, &self.gradient, &mut self.direction)?;
         let finite = vectors::turn(ctx, -T::ONE, &mut self.direction);
         if finite { Ok(()) } else { Err(Error::not_finite("preconditioned gradient")) }
+    }
+
+    /// The noise of one batch against the mean of several, after the direction.
+    pub(super) fn measure_noise(&mut self, ctx: &Ctx<T>) -> Result<()> {
+        let Some((k, last)) = self.accumulated.last() else { return Ok(()) };
+        let mut solved = ctx.scratch(last.len(), 1);
+        self.preconditioner.precondition(ctx, last, solved.as_mut_slice())?;
+        self.noise.add(k, dot(last, solved.as_slice()), -dot(&self.gradient, &self.direction));
+        Ok(())
     }
 
     /// Step 5: the quadratic model on span{d, δ₀}, from forward products only.

@@ -1,13 +1,15 @@
-//! How noisy the gradient of one batch is, from batches whose gradients were averaged at the same θ.
+//! How noisy the gradient of one batch is, from batches whose gradients were averaged at the same θ, in the metric of the
+//! preconditioner P, in which steps are made: directions of little curvature hold little of the gradient and much noise.
 //!
 //! ```text
-//! a = 1/k Σ ‖g_i‖²,  b = ‖ḡ‖²:     E a = |G|² + v,  E b = |G|² + v/k       v the variance of a batch's gradient
-//! v̂ = (a - b) k/(k-1),   Ĝ² = (k b - a)/(k-1),   N = mean v̂ / mean Ĝ²      batches whose mean is half noise
+//! a = gᵀP g of one batch,  b = ḡᵀP ḡ:   E a = GᵀP G + v,  E b = GᵀP G + v/k      v = tr PΣ, Σ the covariance of g
+//! v̂ = (a - b) k/(k-1),   Ŝ = (k b - a)/(k-1),   N = mean v̂ / mean Ŝ              batches whose mean is half noise
 //! ```
+//! Cost        one more application of P, where N is measured.
 //! Laws        tests below.
 //! Reference   S. McCandlish et al. 2018, arXiv:1812.06162, appendix A.1.
 
-/// Moving means of v̂ and Ĝ².
+/// Moving means of v̂ and Ŝ.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub(super) struct NoiseScale {
@@ -17,13 +19,13 @@ pub(super) struct NoiseScale {
 }
 
 /// Estimates that the means remember.
-const MEMORY: u32 = 16;
+const MEMORY: u32 = 8;
 
 impl NoiseScale {
-    /// Takes k >= 2 batches: the mean of their squared norms, and the squared norm of their mean.
-    pub(super) fn add(&mut self, k: u64, mean_square: f64, square_of_mean: f64) {
+    /// Takes gᵀP g of one of k >= 2 batches, and of their mean.
+    pub(super) fn add(&mut self, k: u64, of_one: f64, of_mean: f64) {
         let k = k as f64;
-        let (variance, signal) = ((mean_square - square_of_mean) * k, k * square_of_mean - mean_square);
+        let (variance, signal) = ((of_one - of_mean) * k, k * of_mean - of_one);
         self.seen = (self.seen + 1).min(MEMORY);
         let weight = 1.0 / f64::from(self.seen);
         self.variance += weight * (variance / (k - 1.0) - self.variance);

@@ -71,6 +71,11 @@ impl OverheadControl {
         self.plan.map(|plan| OverheadReport { limit, plan, predicted, measured })
     }
 
+    /// Whether the update to come is one before which a plan is made, and in which noise is measured.
+    pub(super) fn plans_anew(&self) -> bool {
+        self.updates < 5 || self.updates.is_multiple_of(PERIOD)
+    }
+
     /// The plan for the next update, on batches of so many cases with this noise scale. Where a plan is made anew, the
     /// update is one of two batches at least: from them the noise is seen.
     pub(super) fn choose(
@@ -83,7 +88,7 @@ impl OverheadControl {
         let resized = self.plan.is_none() || self.cases != cases;
         if resized {
             (self.cases, self.flops) = (cases, flops());
-        } else if self.updates >= 5 && !self.updates.is_multiple_of(PERIOD) {
+        } else if !self.plans_anew() {
             return self.plan;
         }
         let timed = self.budget.basis == CostBasis::Seconds;
@@ -115,14 +120,14 @@ impl OverheadControl {
         if laps.refresh.is_some() {
             self.path = plan.path;
         }
+        if self.updates < 2 {
+            return; // what the first update takes is memory
+        }
         let share = KfacPlan::SHARES.iter().position(|&share| share == plan.statistics_share).unwrap_or(0);
         let (spent, sgd) = self.meter.add(laps, &self.flops, share, self.path.index());
-        // the first update allocates
-        if self.updates > 1 {
-            let kept = 1.0 - FORGOTTEN;
-            self.spent = kept * self.spent + spent;
-            self.sgd = kept * self.sgd + sgd;
-            self.batches = kept * self.batches + 1.0;
-        }
+        let kept = 1.0 - FORGOTTEN;
+        self.spent = kept * self.spent + spent;
+        self.sgd = kept * self.sgd + sgd;
+        self.batches = kept * self.batches + 1.0;
     }
 }
