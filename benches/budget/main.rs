@@ -1,7 +1,7 @@
 //! Question: does K-FAC with an overhead budget hold it, and does it train as well as the best fixed setting that does?
 //!
 //! `cargo bench --bench budget [-- --network digits|mnist|regression]... [-- --mnist FOLDER] [-- --seconds S]
-//! [-- --seeds N] [-- --threads N] [-- --csv FILE]`, and `cargo bench --bench budget -- --table FILE` for the tables of
+//! [-- --seeds N | --seed K] [-- --threads N] [-- --csv FILE]`, and `cargo bench --bench budget -- --table FILE` for the tables of
 //! docs/budget.md from such a file.
 //!
 //! Three networks: the digits autoencoder of `train`, MNIST's (784-1000-500-250-30, B = 512, from a FOLDER with its four
@@ -25,7 +25,7 @@ struct Settings {
     networks: Vec<Name>,
     mnist: Option<PathBuf>,
     seconds: Option<f64>,
-    seeds: u64,
+    seeds: std::ops::RangeInclusive<u64>,
     threads: usize,
     csv: Option<PathBuf>,
     table: Option<PathBuf>,
@@ -34,7 +34,7 @@ struct Settings {
 fn settings() -> Result<Settings, Failure> {
     let threads = std::thread::available_parallelism().map_or(1, |n| n.get());
     let mut settings =
-        Settings { networks: Vec::new(), mnist: None, seconds: None, seeds: 3, threads, csv: None, table: None };
+        Settings { networks: Vec::new(), mnist: None, seconds: None, seeds: 1..=3, threads, csv: None, table: None };
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
         let mut value = || arguments.next().ok_or(format!("{argument} needs a value"));
@@ -42,7 +42,8 @@ fn settings() -> Result<Settings, Failure> {
             "--network" => settings.networks.push(value()?.parse()?),
             "--mnist" => settings.mnist = Some(value()?.into()),
             "--seconds" => settings.seconds = Some(value()?.parse()?),
-            "--seeds" => settings.seeds = value()?.parse()?,
+            "--seeds" => settings.seeds = 1..=value()?.parse()?,
+            "--seed" => settings.seeds = value()?.parse().map(|seed| seed..=seed)?,
             "--threads" => settings.threads = value()?.parse()?,
             "--csv" => settings.csv = Some(value()?.into()),
             "--table" => settings.table = Some(value()?.into()),
@@ -69,7 +70,7 @@ fn main() -> Result<(), Failure> {
             continue;
         };
         let seconds = settings.seconds.unwrap_or(network.seconds);
-        for seed in 1..=settings.seeds {
+        for seed in settings.seeds.clone() {
             rows.extend(contest(&ctx, &network, seconds, seed)?);
         }
     }
