@@ -80,7 +80,7 @@ mod list {
     );
     send_and_sync!(
         CURVATURE: Dense<T>, DenseInverse<T>, Diagonal<T>, DiagonalInverse<T>, Kronecker<T>, KroneckerDamping<T>,
-        KroneckerInverse<T>, FactorInverse<T>, PiRule<T>, BlockDiagonal<T, Dense<T>>,
+        KroneckerInverse<T>, KroneckerCholesky<T>, FactorInverse<T>, PiRule<T>, BlockDiagonal<T, Dense<T>>,
         BlockDiagonalInverse<T, DenseInverse<T>>, AnyCurvature<T>, MatrixFree<T, Identity>,
         MatrixFreeSolver<T, Identity>, Damping<T>, Definiteness, Fidelity, SolvePath, SolveReport, Recovery,
         dyn DampedSolver<T>, dyn DampedInverse<T>, Certificate, DampingGap, StepComparison, AnyCapable<T>,

@@ -113,9 +113,15 @@ fn main() -> Result<(), Failure> {
         println!("versus: our side of benches/versus/versus.py, which see");
         return Ok(());
     };
+    // on a thread of the pool, where a fork needs no other thread to begin
+    rayon::scope(|_| serve(&settings))?;
+    Ok(())
+}
+
+fn serve(settings: &Settings) -> std::io::Result<()> {
     let mut current = None;
     for request in std::io::stdin().lock().lines() {
-        let reply = answer(&settings, &mut current, request?.trim());
+        let reply = answer(settings, &mut current, request?.trim());
         let reply = reply.unwrap_or_else(|error| json!({ "error": error.to_string() }));
         println!("{reply}");
         std::io::stdout().flush()?;

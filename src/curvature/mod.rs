@@ -41,6 +41,7 @@ mod gap;
 mod identity;
 mod jacobian;
 mod kronecker;
+mod kronecker_cholesky;
 mod kronecker_inverse;
 mod kronecker_n;
 mod kronecker_n_inverse;
@@ -80,6 +81,7 @@ pub use jacobian::{
     SampleSpaceSolver, SampleSpaceSpectrum, kernel_crossover,
 };
 pub use kronecker::{Kronecker, KroneckerDamping};
+pub use kronecker_cholesky::KroneckerCholesky;
 pub use kronecker_inverse::{FactorInverse, KroneckerInverse};
 pub use kronecker_n::{KroneckerN, KroneckerNRoot};
 pub use kronecker_n_inverse::KroneckerNInverse;

@@ -44,33 +44,34 @@ impl<T: Scalar> Mlp<T> {
         ws.check(self, theta, batch)?;
         check_len("jvp", theta.len(), v.len())?;
         check_shape("jvp", (self.outputs(), batch.cases()), out.shape())?;
-        self.r_forward(ctx, theta, batch, ws, v, out)
+        self.r_forward(ctx, theta, batch, ws, &[v], out)
     }
 
-    /// Rz into `out`; shapes are checked.
+    /// Rz along every vector into `out`, side by side; shapes are checked.
     fn r_forward(
         &self,
         ctx: &Ctx<T>,
         theta: &[T],
         batch: &Batch<T>,
         ws: &Workspace<T>,
-        v: &[T],
+        vectors: &[&[T]],
         mut out: MatMut<'_, T>,
     ) -> Result<()> {
-        let n = batch.cases();
+        let n = batch.cases() * vectors.len();
         let last = self.layers().len() - 1;
         let widest = self.layers()[..last].iter().map(|l| l.width).max().unwrap_or(0);
         let (mut current, mut next) = (ctx.scratch(widest, n), ctx.scratch(widest, n));
         for (l, layer) in self.layers().iter().enumerate() {
             let before = (l > 0).then(|| view(current.as_slice(), layer.inputs, n));
             let target = if l == last { out.rb_mut() } else { top_mut(next.as_mut_slice(), layer.width, n)? };
-            self.r_layer(ctx, theta, batch, ws, l, v, before, target)?;
+            self.r_layer(ctx, theta, batch, ws, l, vectors, before, target)?;
             std::mem::swap(&mut current, &mut next);
         }
         Ok(())
     }
 
-    /// Ra_l from Ra_{l-1} (none for the first layer, whose inputs do not move).
+    /// Ra_l along every vector, side by side, from Ra_{l-1} (none for the first layer, whose inputs do not move): W once
+    /// for all.
     #[allow(clippy::too_many_arguments)] // everything one layer of a pass reads, by name
     fn r_layer(
         &self,
@@ -79,18 +80,26 @@ impl<T: Scalar> Mlp<T> {
         batch: &Batch<T>,
         ws: &Workspace<T>,
         l: usize,
-        v: &[T],
+        vectors: &[&[T]],
         before: Option<MatRef<'_, T>>,
         mut target: MatMut<'_, T>,
     ) -> Result<()> {
-        let (layer, block) = (&self.layers()[l], &self.layout().blocks()[l]);
+        let (layer, block, n) = (&self.layers()[l], &self.layout().blocks()[l], batch.cases());
         let input = ws.layer_input(l, batch.inputs());
-        ctx.gemm(T::ONE, block.view(v)?, Op::No, input, Op::No, T::ZERO, target.rb_mut())?;
-        if let Some(before) = before {
-            let weights = columns::columns(block.view(theta)?, 0, layer.inputs);
-            ctx.gemm(T::ONE, weights, Op::No, before, Op::No, T::ONE, target.rb_mut())?;
+        let beta = match before {
+            None => T::ZERO,
+            Some(before) => {
+                let weights = columns::columns(block.view(theta)?, 0, layer.inputs);
+                ctx.gemm(T::ONE, weights, Op::No, before, Op::No, T::ZERO, target.rb_mut())?;
+                T::ONE
+            }
+        };
+        for (k, v) in vectors.iter().enumerate() {
+            let mut target = target.rb_mut().submatrix(0, k * n, layer.width, n)?;
+            ctx.gemm(T::ONE, block.view(v)?, Op::No, input, Op::No, beta, target.rb_mut())?;
+            layer.activation.scale_by_derivative(ctx, ws.activation(l), target)?;
         }
-        layer.activation.scale_by_derivative(ctx, ws.activation(l), target)
+        Ok(())
     }
 
     /// out ← G v with G = w JᵀH_zJ the Gauss-Newton matrix of the data term (w = 1 or 1/cases; no L2), after `forward`
@@ -111,7 +120,7 @@ impl<T: Scalar> Mlp<T> {
         check_len("ggn_product", theta.len(), v.len())?;
         check_len("ggn_product", theta.len(), out.len())?;
         let mut u = ctx.scratch(self.outputs(), batch.cases());
-        self.r_forward(ctx, theta, batch, ws, v, u.as_mut())?;
+        self.r_forward(ctx, theta, batch, ws, &[v], u.as_mut())?;
         self.output_loss().hessian_product(ctx, ws.outputs(), u.as_mut())?;
         let weight = T::of(self.weight(batch.cases()));
         self.weight_gradients(ctx, theta, batch.inputs(), ws, u.as_ref(), weight, T::ZERO, out)
@@ -141,7 +150,7 @@ impl<T: Scalar> Mlp<T> {
         for (l, layer) in self.layers().iter().enumerate() {
             let (before, rest) = ra.as_mut_slice().split_at_mut(starts(l));
             let before = (l > 0).then(|| view(&before[starts(l - 1)..], layer.inputs, n));
-            self.r_layer(ctx, theta, batch, ws, l, v, before, top_mut(rest, layer.width, n)?)?;
+            self.r_layer(ctx, theta, batch, ws, l, &[v], before, top_mut(rest, layer.width, n)?)?;
         }
         let ra_of = |l: usize| view(&ra.as_slice()[starts(l)..], self.layers()[l].width, n);
         self.r_backward(ctx, theta, batch, ws, v, &ra_of, out)
@@ -207,12 +216,12 @@ impl<T: Scalar> Mlp<T> {
         mut slopes: Option<&mut [f64]>,
     ) -> Result<()> {
         let (d, n) = (self.outputs(), batch.cases());
-        // Sᵀ J v_k, one after the other
+        vectors.iter().try_for_each(|v| check_len("ggn_gram", theta.len(), v.len()))?;
+        // J v_k, then Sᵀ J v_k, side by side
         let mut products = ctx.scratch(d, n * vectors.len());
+        self.r_forward(ctx, theta, batch, ws, vectors, products.as_mut())?;
         for (k, product) in products.as_mut_slice().chunks_exact_mut((d * n).max(1)).enumerate() {
-            check_len("ggn_gram", theta.len(), vectors[k].len())?;
-            let mut product = top_mut(product, d, n)?;
-            self.r_forward(ctx, theta, batch, ws, vectors[k], product.rb_mut())?;
+            let product = top_mut(product, d, n)?;
             if let Some(slopes) = &mut slopes {
                 let along = columns::dot(ctx, &ws.output_gradient[..d * n], product.rb().as_slice());
                 slopes[k] = self.weight(n) * along;

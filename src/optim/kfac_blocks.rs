@@ -74,7 +74,9 @@ impl<T: Scalar> EitherPreconditioner<T> {
             let options = TridiagonalOptions { decay, pi, tolerated_failures };
             return Ok(Tridiagonal(TridiagonalPreconditioner::new(layout, options)));
         }
-        let options = PreconditionerOptions { decay, damping, tolerated_failures, structure, limit };
+        let updates_per_refresh = options.refresh_interval;
+        let options =
+            PreconditionerOptions { decay, damping, tolerated_failures, structure, limit, updates_per_refresh };
         let preconditioner = match structures {
             Some(structures) => KfacPreconditioner::with_structures(layout, options, structures)?,
             None => KfacPreconditioner::new(layout, options)?,

@@ -2,20 +2,22 @@
 //!
 //! ```text
 //! structure        statistics                           inverse                            free between refreshes
-//! Kronecker        A, S                                 exact or factored damping          -
+//! Kronecker        A, S                                 exact or factored damping, the     -
+//!                                                       latter by inverses or by solves
 //! EigenKronecker   A, S, S* of pairs                    two rotations and S* + λ           S*, λ
 //! ThreeFactor      A_o, A_i, S                          exact or factored damping          -
 //! Diagonal         E[ā²], E[g²], or E[g² ā²] of pairs   elementwise                        d, λ
 //! ```
 //! Laws        tests/kfac_preconditioner.rs, tests/layer_structure.rs, tests/layer_structure_kfac.rs.
 
+use super::costs::LayerShape;
 use super::layer_structure::LayerStructure;
 use super::objective::ParamBlock;
 use super::preconditioner::PreconditionerOptions;
 use crate::backend::Ctx;
 use crate::curvature::{
-    BlockDiagonalInverse, Curvature, DampedInverse, Damping, DiagonalInverse, EigenKroneckerInverse, KroneckerDamping,
-    KroneckerInverse, KroneckerNInverse, batch_factors_are_cheaper, form_product,
+    BlockDiagonalInverse, Curvature, DampedInverse, Damping, DiagonalInverse, EigenKroneckerInverse, KroneckerCholesky,
+    KroneckerDamping, KroneckerInverse, KroneckerNInverse, batch_factors_are_cheaper, form_product,
 };
 use crate::error::{Error, Result};
 use crate::mat::{MatMut, MatRef};
@@ -37,6 +39,7 @@ pub(super) enum Statistics<T> {
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(bound = "T: Scalar"))]
 enum Inverse<T> {
     Kronecker(KroneckerInverse<T>),
+    Cholesky(KroneckerCholesky<T>),
     EigenKronecker(EigenKroneckerInverse<T>),
     ThreeFactor(BlockDiagonalInverse<T, KroneckerNInverse<T>>),
     Diagonal(DiagonalInverse<T>),
@@ -90,6 +93,7 @@ impl<T: Scalar> LayerBlock<T> {
     pub(super) fn inverse(&self) -> Option<&dyn DampedInverse<T>> {
         Some(match self.inverse.as_ref()? {
             Inverse::Kronecker(inverse) => inverse,
+            Inverse::Cholesky(inverse) => inverse,
             Inverse::EigenKronecker(inverse) => inverse,
             Inverse::ThreeFactor(inverse) => inverse,
             Inverse::Diagonal(inverse) => inverse,
@@ -101,6 +105,7 @@ impl<T: Scalar> LayerBlock<T> {
         match &self.inverse {
             None => Err(Error::invalid("precondition", "no inverse yet: call refresh first")),
             Some(Inverse::Kronecker(inverse)) => inverse.precondition_matrix(ctx, v, u),
+            Some(Inverse::Cholesky(inverse)) => inverse.precondition_matrix(ctx, v, u),
             Some(Inverse::EigenKronecker(inverse)) => inverse.precondition_matrix(ctx, v, u),
             Some(Inverse::ThreeFactor(_) | Inverse::Diagonal(_)) => {
                 // these know vec V alone
@@ -125,6 +130,7 @@ impl<T: Scalar> LayerBlock<T> {
     ) -> Result<()> {
         match &self.inverse {
             Some(Inverse::Kronecker(inverse)) => inverse.precondition_product(ctx, alpha, g, a, u),
+            Some(Inverse::Cholesky(inverse)) => inverse.precondition_product(ctx, alpha, g, a, u),
             Some(Inverse::EigenKronecker(inverse)) => inverse.precondition_product(ctx, alpha, g, a, u),
             _ => form_product(ctx, alpha, g, a, |v| self.precondition(ctx, v, u)),
         }
@@ -137,7 +143,8 @@ impl<T: Scalar> LayerBlock<T> {
     }
 
     /// A new inverse at λ: from what was decomposed where only λ has changed, else from the statistics.
-    fn renew(&mut self, ctx: &Ctx<T>, damping: KroneckerDamping<T>, lambda: Damping<T>) -> Result<()> {
+    fn renew(&mut self, ctx: &Ctx<T>, options: &PreconditionerOptions<T>, lambda: Damping<T>) -> Result<()> {
+        let damping = options.damping;
         let updates = self.statistics.updates();
         if updates == 0 {
             return Err(Error::invalid("refresh", "no statistics yet: call begin_update and add a batch"));
@@ -149,11 +156,18 @@ impl<T: Scalar> LayerBlock<T> {
                     Some(Inverse::Kronecker(inverse)) if current => inverse.redamp(lambda).ok(),
                     _ => None,
                 };
-                Inverse::Kronecker(match redamped {
-                    Some(inverse) => inverse,
-                    // straight from the accumulators, without the copies of a snapshot
-                    None => KroneckerInverse::new(ctx, factors.a(), factors.s(), damping, lambda)?,
-                })
+                // straight from the accumulators, without the copies of a snapshot
+                let (a, s) = (factors.a(), factors.s());
+                let shape = LayerShape { d_in: a.nrows(), d_out: s.nrows() };
+                match (redamped, damping) {
+                    (Some(inverse), _) => Inverse::Kronecker(inverse),
+                    (None, KroneckerDamping::Factored { pi })
+                        if shape.prefers_cholesky(options.updates_per_refresh) =>
+                    {
+                        Inverse::Cholesky(KroneckerCholesky::new(ctx, a, s, pi, lambda)?)
+                    }
+                    (None, _) => Inverse::Kronecker(KroneckerInverse::new(ctx, a, s, damping, lambda)?),
+                }
             }
             (Statistics::EigenKronecker(moments), _) => {
                 check_pairs(moments.is_paired())?;
@@ -191,7 +205,7 @@ impl<T: Scalar> LayerBlock<T> {
         options: &PreconditionerOptions<T>,
         lambda: Damping<T>,
     ) -> Result<()> {
-        let outcome = self.renew(ctx, options.damping, lambda);
+        let outcome = self.renew(ctx, options, lambda);
         self.judge(outcome, options.tolerated_failures)
     }
 

@@ -43,9 +43,12 @@ pub struct PreconditionerOptions<T> {
     pub structure: LayerStructure,
     /// What a layer may cost under [`LayerStructure::Auto`].
     pub limit: FactorLimit,
+    /// Updates that a refresh is to serve: where they are few, factored damping keeps Cholesky factors in place of inverses
+    /// ([`LayerShape::prefers_cholesky`]).
+    pub updates_per_refresh: u64,
 }
 
-/// ε = 0.95, factored damping with π by trace, 3 failures, A ⊗ S within the default limit.
+/// ε = 0.95, factored damping with π by trace, 3 failures, A ⊗ S within the default limit, 5 updates a refresh.
 impl<T: Scalar> Default for PreconditionerOptions<T> {
     fn default() -> Self {
         Self {
@@ -54,6 +57,7 @@ impl<T: Scalar> Default for PreconditionerOptions<T> {
             tolerated_failures: 3,
             structure: LayerStructure::default(),
             limit: FactorLimit::default(),
+            updates_per_refresh: 5,
         }
     }
 }

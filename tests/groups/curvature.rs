@@ -28,6 +28,8 @@ mod eigen_kronecker;
 mod kinds;
 #[path = "../kronecker3.rs"]
 mod kronecker3;
+#[path = "../kronecker_cholesky.rs"]
+mod kronecker_cholesky;
 #[path = "../low_rank.rs"]
 mod low_rank;
 #[path = "../matrix_free.rs"]
