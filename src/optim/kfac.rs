@@ -182,7 +182,7 @@ impl<T: Scalar, W> Kfac<T, W> {
             options.statistics_cases = plan.statistics_cases(cases);
             options.refresh_interval = plan.refresh_interval;
             options.damping = plan.path.damping(options.damping);
-            state.preconditioner.set_damping(options.damping);
+            state.preconditioner.set_refreshes(options.damping, plan.refresh_interval);
         }
         Ok(())
     }

@@ -104,10 +104,10 @@ impl<T: Scalar> EitherPreconditioner<T> {
         }
     }
 
-    /// The damping of refreshes to come, where there is a choice.
-    pub(super) fn set_damping(&mut self, damping: KroneckerDamping<T>) {
+    /// The damping of refreshes to come and the updates that each is to serve, where there is a choice.
+    pub(super) fn set_refreshes(&mut self, damping: KroneckerDamping<T>, updates: u64) {
         if let Diagonal(p) = self {
-            p.set_damping(damping);
+            p.set_refreshes(damping, updates);
         }
     }
 

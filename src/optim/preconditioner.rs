@@ -141,9 +141,9 @@ impl<T: Scalar> KfacPreconditioner<T> {
         self.layout.blocks().iter().zip(&self.layers).map(|(block, layer)| (shape(block), layer.structure)).collect()
     }
 
-    /// The damping of refreshes to come.
-    pub(super) fn set_damping(&mut self, damping: KroneckerDamping<T>) {
-        self.options.damping = damping;
+    /// The damping of refreshes to come, and the updates that each is to serve.
+    pub(super) fn set_refreshes(&mut self, damping: KroneckerDamping<T>, updates: u64) {
+        (self.options.damping, self.options.updates_per_refresh) = (damping, updates);
     }
 
     /// Number of parameters.
