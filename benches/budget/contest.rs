@@ -4,7 +4,9 @@ use std::time::Instant;
 
 use pullback::nn::data::{Minibatches, Partial};
 use pullback::nn::{Batch, Mlp, Workspace};
-use pullback::optim::{Kfac, KfacOptions, KfacPlan, MomentumKind, Optimizer, OverheadBudget, OverheadReport, Sgd};
+use pullback::optim::{
+    Kfac, KfacOptions, KfacPlan, LayeredObjective, Objective, Optimizer, OverheadBudget, OverheadReport,
+};
 use pullback::{Ctx, Result};
 use serde::{Deserialize, Serialize};
 
@@ -47,8 +49,29 @@ pub struct Row {
 }
 
 enum Racer {
-    Sgd(Sgd<f32>),
+    Sgd(Box<Sgd>),
     Kfac(Box<Kfac<f32, Workspace<f32>>>),
+}
+
+/// Nesterov's momentum on passes that reuse their memory, as K-FAC's do.
+struct Sgd {
+    rate: f32,
+    momentum: f32,
+    workspace: Workspace<f32>,
+    gradient: Vec<f32>,
+    velocity: Vec<f32>,
+}
+
+impl Sgd {
+    fn step(&mut self, ctx: &Ctx<f32>, net: &Mlp<f32>, theta: &mut [f32], batch: &Batch<f32>) -> Result<()> {
+        net.forward(ctx, theta, batch, &mut self.workspace)?;
+        net.backward(ctx, theta, batch, &mut self.workspace, &mut self.gradient)?;
+        for ((w, v), &g) in theta.iter_mut().zip(&mut self.velocity).zip(&self.gradient) {
+            *v = self.momentum * *v - self.rate * g;
+            *w += self.momentum * *v - self.rate * g;
+        }
+        Ok(())
+    }
 }
 
 struct Contender {
@@ -88,7 +111,7 @@ impl Contender {
         let start = Instant::now();
         let done = match &mut self.racer {
             Racer::Sgd(sgd) => sgd.step(ctx, net, &mut self.theta, batch),
-            Racer::Kfac(kfac) => kfac.step(ctx, net, &mut self.theta, batch),
+            Racer::Kfac(kfac) => kfac.step(ctx, net, &mut self.theta, batch).map(|_| ()),
         };
         let seconds = start.elapsed().as_secs_f64();
         self.failed |= done.is_err();
@@ -145,8 +168,10 @@ impl Contender {
 
 /// Trains all of them for the same seconds; a row each, SGD's first.
 pub fn contest(ctx: &Ctx<f32>, network: &Network, seconds: f64, seed: u64) -> std::result::Result<Vec<Row>, Failure> {
-    let sgd = Sgd::new(network.sgd.0, network.sgd.1, MomentumKind::Nesterov)?;
-    let mut contenders = vec![Contender::new(network, seed, Racer::Sgd(sgd))?];
+    let zeros = vec![0.0; network.net.layout().len()];
+    let (rate, momentum) = network.sgd;
+    let sgd = Sgd { rate, momentum, workspace: network.net.workspace(), gradient: zeros.clone(), velocity: zeros };
+    let mut contenders = vec![Contender::new(network, seed, Racer::Sgd(Box::new(sgd)))?];
     for limit in BUDGETS {
         let options = KfacOptions { budget: Some(OverheadBudget::seconds(limit)), ..KfacOptions::default() };
         contenders.push(Contender { limit: Some(limit), ..Contender::kfac(network, seed, options)? });
