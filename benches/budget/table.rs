@@ -134,12 +134,14 @@ fn one(rows: &[&Row]) -> String {
         for (what, most) in [("within the budget and 15 %", 1.15 * limit), ("of all", f64::INFINITY)] {
             match best(most) {
                 Some(best) => {
+                    let losses = |setting: &Setting<'_>| setting.sorted(|row| Some(row.loss));
                     let (mine, theirs) = (setting.loss(), best.loss());
-                    let worst = best.sorted(|row| Some(row.loss)).pop().unwrap_or(f64::NAN);
-                    let verdict = match (mine <= theirs, mine <= worst) {
-                        (true, _) => "no worse",
-                        (false, true) => "within its seeds",
-                        (false, false) => "worse",
+                    let verdict = if mine <= theirs {
+                        "no worse"
+                    } else if losses(setting).first() <= losses(best).last() {
+                        "within the seeds"
+                    } else {
+                        "worse"
                     };
                     let _ = write!(text, "; best fixed {what} {}: {verdict}", short(theirs));
                 }
