@@ -43,6 +43,7 @@ fn tuned(task: Task) -> Tuned {
         damping: defaults::DAMPING,
         hf_damping: defaults::HF_DAMPING,
         fixed_damping: defaults::FIXED_DAMPING,
+        budget: None,
         seed: 1,
     }
 }

@@ -2,7 +2,10 @@
 
 use pullback::krylov::CgStop;
 use pullback::optim::line_search::{SearchReport, SearchStop};
-use pullback::optim::{Adam, InnerReport, InnerStop, Kfac, KfacOptions, Optimizer, Passes, PhaseSeconds, StepReport};
+use pullback::optim::{
+    Adam, DampingPath, InnerReport, InnerStop, Kfac, KfacOptions, KfacPlan, Optimizer, OverheadReport, Passes,
+    PhaseSeconds, StepReport,
+};
 use pullback::testing::{LeastSquares, Regression};
 use pullback::{Ctx, Scalar};
 
@@ -55,6 +58,34 @@ fn everything_is_seen_and_nothing_that_is_absent() {
     }
     let bare = StepReport::<f64>::first_order(2.0).explain().to_string();
     assert_eq!(bare, "loss 2, passes 1f 1b");
+}
+
+#[test]
+fn an_overhead_report_is_a_sentence() {
+    let plan = KfacPlan {
+        update_interval: 4,
+        statistics_interval: 2,
+        statistics_share: 4,
+        refresh_interval: 10,
+        path: DampingPath::Inverses,
+    };
+    let report = OverheadReport { limit: 1.5, plan, predicted: 1.481, measured: Some(1.5123) };
+    assert_eq!(
+        report.to_string(),
+        "budget 1.5x, predicted 1.481x, measured 1.512x, update every 4 batches,\n  \
+         statistics every 2 updates on 1/4 of the cases,\n  refresh every 10 updates by inverses"
+    );
+    let fresh = OverheadReport { limit: 4.0, plan: KfacPlan::FRESHEST, predicted: 3.0, measured: None };
+    let text = fresh.to_string();
+    for phrase in ["update every batch", "statistics every update on all cases", "refresh every update by eigenbases"] {
+        assert!(text.contains(phrase), "{phrase} in\n{text}");
+    }
+    assert!(!text.contains("measured"));
+    for x in [1e-300, 1.0 / 3.0, 9.87654321e300, f64::NAN] {
+        let longest = KfacPlan { update_interval: u64::MAX, refresh_interval: u64::MAX, ..plan };
+        let text = OverheadReport { limit: x, plan: longest, predicted: x, measured: Some(x) }.to_string();
+        assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
+    }
 }
 
 #[test]

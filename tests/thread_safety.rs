@@ -122,7 +122,8 @@ mod list {
         EigenKroneckerMoments<T>, InputSplit, SplitFactors<T>,
     );
     send_and_sync!(
-        OPTIM: Sgd<T>, MomentumKind, Adam<T>, Kfac<T, Vec<T>>, KfacOptions<T>, StepRule, GammaRule, Rejection,
+        OPTIM: Sgd<T>, MomentumKind, Adam<T>, Kfac<T, Vec<T>>, KfacOptions<T>, OverheadBudget, CostBasis,
+        OverheadReport, KfacPlan, DampingPath, PlanCosts, PathCosts, StepRule, GammaRule, Rejection,
         DampingAdaptation, KfacPreconditioner<T>, PreconditionerOptions<T>, RefreshReport, QuadraticModel, SubspaceStep,
         RefreshSchedule, EigenUpdate, TrackedBases,
         ModelDamping, LevenbergMarquardt, IterateAverage<T>, StepReport<T>, Passes, ParamBlock, ParamLayout, FisherKind,

@@ -108,6 +108,9 @@ fn wrong_arguments_exit_with_2() {
         &["--lr", "fast"],
         &["--lr", "0.1,adam=0.2"],
         &["--damping", "0"],
+        &["--budget", "1"],
+        &["--budget", "nan"],
+        &["--budget", "inf"],
         &["--dtype", "f16"],
         &["--nonsense"],
     ] {

@@ -101,6 +101,15 @@ pub struct Args {
     #[arg(long, verbatim_doc_comment, value_name = "LAMBDA", value_parser = positive)]
     pub damping: Option<f64>,
 
+    /// What a step of kfac and its kin may cost at most, in steps of sgd (forward,
+    /// backward, one pass over the parameters): above 1. They choose their
+    /// intervals, the cases of their statistics and the kind of damping then,
+    /// and the table tells which and what they cost; in flops with --steps,
+    /// else in seconds
+    /// [default: no limit, an update at every minibatch]
+    #[arg(long, verbatim_doc_comment, value_name = "X", value_parser = above_one)]
+    pub budget: Option<f64>,
+
     /// Minibatches that grow exponentially from --batch to all cases, which
     /// they hold from step K on
     #[arg(long, verbatim_doc_comment, value_name = "K", value_parser = clap::value_parser!(u64).range(2..))]
@@ -345,6 +354,11 @@ impl FromStr for Rates {
 fn positive(text: &str) -> Result<f64, String> {
     let number = text.trim().parse().ok().filter(|x: &f64| x.is_finite() && *x > 0.0);
     number.ok_or_else(|| "expected a positive number".to_owned())
+}
+
+fn above_one(text: &str) -> Result<f64, String> {
+    let number = positive(text).ok().filter(|&x| x > 1.0);
+    number.ok_or_else(|| "expected a number above 1".to_owned())
 }
 
 fn at_least_one(text: &str) -> Result<usize, String> {

@@ -79,6 +79,8 @@ pub struct Settings {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub natural_gradient_lr: Option<f64>,
     pub damping: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub budget: Option<f64>,
     pub hf_damping: f64,
     pub fixed_damping: f64,
     pub l2: f64,
@@ -129,6 +131,9 @@ pub struct End {
     /// Of the test part.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub accuracy: Option<f64>,
+    /// What an overhead budget chose and cost, in words.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub overhead: Option<String>,
     /// Present, and true, after Ctrl-C.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub interrupted: bool,

@@ -26,6 +26,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::Parser;
+use pullback::optim::OverheadBudget;
 use pullback::{Ctx, Scalar};
 
 use args::{Args, BackendName, Dtype};
@@ -147,11 +148,11 @@ fn fitting<T: Scalar>(args: &Args, problem: &Problem<T>) -> Result<(Vec<Kind>, V
 
 /// What a checkpoint must have been made with to be resumed.
 fn identity(args: &Args, optimizer: &str) -> String {
-    let Args { data, target, batch, seed, lr, damping, grow_batch, decay, average, .. } = args;
+    let Args { data, target, batch, seed, lr, damping, budget, grow_batch, decay, average, .. } = args;
     let task = args.task().name();
     format!(
         "{optimizer} on {data}, {task}, target {target:?}, batch {batch:?} {grow_batch:?}, seed {seed}, {lr:?} {decay:?}, \
-         lambda {damping:?}, average {average:?}"
+         lambda {damping:?}, budget {budget:?}, average {average:?}"
     )
 }
 
@@ -200,6 +201,7 @@ fn settings<T: Scalar>(args: &Args, ctx: &Ctx<T>, problem: &Problem<T>, tuned: &
         adam_lr: has(&[Kind::Adam]).then_some(tuned.adam),
         natural_gradient_lr: has(&[Kind::NaturalGradient]).then_some(tuned.natural_gradient),
         damping: tuned.damping,
+        budget: args.budget,
         hf_damping: tuned.hf_damping,
         fixed_damping: tuned.fixed_damping,
         l2: defaults::L2,
@@ -218,6 +220,11 @@ fn tuned<T: Scalar>(args: &Args, problem: &Problem<T>) -> Tuned {
         damping: args.damping.unwrap_or(defaults::DAMPING),
         hf_damping: args.damping.unwrap_or(defaults::HF_DAMPING),
         fixed_damping: args.damping.unwrap_or(defaults::FIXED_DAMPING),
+        // with --steps runs repeat to the last bit, so that no clock may be read
+        budget: args.budget.map(match args.steps {
+            Some(_) => OverheadBudget::flops,
+            None => OverheadBudget::seconds,
+        }),
         seed: args.seed,
     }
 }

@@ -138,6 +138,7 @@ pub fn train<T: Scalar>(
         train_error: on_train.squared_error * problem.error_unit,
         test_error: on_test.squared_error * problem.error_unit,
         accuracy: train.labels().map(|_| on_test.accuracy),
+        overhead: state.racer.overhead().map(|report| report.to_string()),
         interrupted: interrupted.load(Ordering::Relaxed),
         error,
     });

@@ -10,8 +10,9 @@ use pullback::optim::{
     GradientDescent, HessianFree, HessianFreeOptions, Indefinite, InnerMinimizer, KernelModel, Kfac, KfacBlocks,
     KfacOptions, KroneckerInner, KroneckerInnerOptions, LayerStructure, Lbfgs, LbfgsOptions, LevenbergMarquardt,
     LevenbergMarquardtMethod, MartensDiagonal, ModelDamping, MomentumKind, NaturalGradient, Newton, NoPreconditioner,
-    NonlinearCg, NonlinearCgOptions, Objective, Optimizer, PreconditionedGradient, Proximal, ProximalOptions, QrModel,
-    Sgd, Spring, SpringOptions, StepReport, StepRule, TrustRegionNewton, TrustRegionOptions,
+    NonlinearCg, NonlinearCgOptions, Objective, Optimizer, OverheadBudget, OverheadReport, PreconditionedGradient,
+    Proximal, ProximalOptions, QrModel, Sgd, Spring, SpringOptions, StepReport, StepRule, TrustRegionNewton,
+    TrustRegionOptions,
 };
 use pullback::{Ctx, Damping, Error, Scalar};
 use serde::{Deserialize, Serialize};
@@ -67,6 +68,14 @@ racers! {
 }
 
 impl<T: Scalar> Racer<T> {
+    /// What an overhead budget has chosen and cost, for those that have one.
+    pub fn overhead(&self) -> Option<OverheadReport> {
+        match self {
+            Racer::Kfac(kfac) => kfac.overhead(),
+            _ => None,
+        }
+    }
+
     /// A learning rate, for those that a schedule may give one.
     pub fn set_rate(&mut self, rate: f64) -> Result<(), Error> {
         match self {
@@ -88,6 +97,8 @@ pub struct Tuned {
     pub damping: f64,
     /// λ from which Hessian-free starts.
     pub hf_damping: f64,
+    /// Most that a step of the K-FAC family may cost.
+    pub budget: Option<OverheadBudget>,
     /// λ of the Newton family and of natural gradient descent, which stays.
     pub fixed_damping: f64,
     pub seed: u64,
@@ -134,7 +145,8 @@ pub fn racer<T: Scalar>(
     batch: &Batch<T>,
 ) -> Result<Racer<T>, Error> {
     let (rate, momentum) = (T::of(tuned.sgd.0), T::of(tuned.sgd.1));
-    let base = KfacOptions { lambda: tuned.damping, seed: tuned.seed, ..KfacOptions::default() };
+    let &Tuned { damping: lambda, seed, budget, .. } = tuned;
+    let base = KfacOptions { lambda, seed, budget, ..KfacOptions::default() };
     let kfac = |options| Ok(Racer::Kfac(Box::new(Kfac::new(options)?)));
     let dense = net.layout().len() <= DENSE;
     let fixed = tuned.fixed_damping;

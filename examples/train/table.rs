@@ -32,6 +32,11 @@ pub fn table(ends: &[End]) -> String {
     }
     text += "errors: squared error of a case, summed over its outputs, mean over cases\n";
     for end in ends {
+        if let Some(overhead) = &end.overhead {
+            text += &format!("{}:\n{overhead}\n", end.optimizer);
+        }
+    }
+    for end in ends {
         if let Some(error) = &end.error {
             text += &format!("{} stopped early: {error}\n", end.optimizer);
         }

@@ -1,4 +1,4 @@
-//! A step in words: what [`StepReport::explain`] shows.
+//! A step in words, what [`StepReport::explain`] shows, and what an overhead budget bought.
 //!
 //! ```text
 //! loss 0.52 -> 0.50 (-0.02, model -0.021, rho 0.95), lambda 0.1, alpha 0.3, mu 0.8,
@@ -6,12 +6,17 @@
 //! ```
 //! A field that a step does not have is left out.
 //!
+//! ```text
+//! budget 1.5x, predicted 1.48x, measured 1.51x, update every 4 batches,
+//!   statistics every 2 updates on 1/4 of the cases,
+//!   refresh every 10 updates by inverses
+//! ```
 //! Laws        tests/explain.rs (every field is seen, absent ones are not, lines stay within 80 columns).
 
 use std::fmt::{Display, Formatter, Result};
 
 use super::line_search::SearchStop;
-use super::{InnerStop, StepReport};
+use super::{DampingPath, InnerStop, OverheadReport, StepReport};
 use crate::krylov::CgStop;
 use crate::scalar::Scalar;
 
@@ -36,22 +41,52 @@ const COLUMNS: usize = 80;
 
 impl<T: Scalar> Display for Explanation<'_, T> {
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {
-        let mut column = 0;
-        for (i, part) in parts(self.0).iter().enumerate() {
-            let width = part.chars().count();
-            // a comma may follow
-            if i > 0 && column + 2 + width + 1 > COLUMNS {
-                f.write_str(",\n  ")?;
-                column = 2;
-            } else if i > 0 {
-                f.write_str(", ")?;
-                column += 2;
-            }
-            f.write_str(part)?;
-            column += width;
-        }
-        Ok(())
+        write_parts(f, &parts(self.0))
     }
+}
+
+impl Display for OverheadReport {
+    fn fmt(&self, f: &mut Formatter<'_>) -> Result {
+        let plan = self.plan;
+        let every = |what: &str, n: u64, [one, many]: [&str; 2]| match n {
+            1 => format!("{what} every {one}"),
+            n => format!("{what} every {n} {many}"),
+        };
+        let updates = ["update", "updates"];
+        let mut parts = vec![format!("budget {}x", short(self.limit)), format!("predicted {}x", short(self.predicted))];
+        parts.extend(self.measured.map(|measured| format!("measured {}x", short(measured))));
+        parts.push(every("update", plan.update_interval, ["batch", "batches"]));
+        let cases = match plan.statistics_share {
+            1 => "all cases".to_owned(),
+            share => format!("1/{share} of the cases"),
+        };
+        parts.push(format!("{} on {cases}", every("statistics", plan.statistics_interval, updates)));
+        let path = match plan.path {
+            DampingPath::Inverses => "inverses",
+            DampingPath::Eigenbases => "eigenbases",
+        };
+        parts.push(format!("{} by {path}", every("refresh", plan.refresh_interval, updates)));
+        write_parts(f, &parts)
+    }
+}
+
+/// Phrases after each other in lines of at most 80 columns.
+fn write_parts(f: &mut Formatter<'_>, parts: &[String]) -> Result {
+    let mut column = 0;
+    for (i, part) in parts.iter().enumerate() {
+        let width = part.chars().count();
+        // a comma may follow
+        if i > 0 && column + 2 + width + 1 > COLUMNS {
+            f.write_str(",\n  ")?;
+            column = 2;
+        } else if i > 0 {
+            f.write_str(", ")?;
+            column += 2;
+        }
+        f.write_str(part)?;
+        column += width;
+    }
+    Ok(())
 }
 
 /// What there is to say, each in one phrase.

@@ -11,6 +11,8 @@
 //! 6  θ ← θ + δ,  δ = α d + μ δ₀
 //! 7  ρ = (h(θ+δ) - h(θ))/M(δ), λ follows      every T₁ steps, Eq 14; a step that raised h is taken back
 //! ```
+//! An update may be made of the gradients of k batches: steps 2 to 7 are then those of the last of them.
+//!
 //! Deviations  α and μ minimize the model with λ; whether ρ's model has it is [`ModelDamping`]. After a rejected step the
 //!             momentum restarts from zero and λ rises. γ is searched only on request ([`GammaRule`]).
 //! Cost        a gradient, a backward pass, the factor statistics, the preconditioner and two forward products a step.
@@ -19,17 +21,20 @@
 
 use super::kfac_blocks::EitherPreconditioner;
 use super::kfac_options::{GammaRule, KfacOptions, Rejection, StepRule};
+use super::kfac_phases::{Phases, probes};
 use super::kfac_state::State;
+use super::overhead_control::OverheadControl;
+use super::phase_meter::Laps;
 use super::report::Stopwatch;
 use super::vectors;
 use super::{
     CurvatureClip, IterateAverage, KfacPreconditioner, LayerStructure, LayeredObjective, LevenbergMarquardt,
-    ModelDamping, Optimizer, QuadraticModel, RefreshReport, RefreshSchedule, StepReport, SubspaceStep,
+    ModelDamping, Optimizer, OverheadReport, QuadraticModel, RefreshReport, RefreshSchedule, StepReport, SubspaceStep,
     TridiagonalPreconditioner, dot, finite_gradient, finite_loss,
 };
 use crate::backend::Ctx;
 use crate::curvature::Damping;
-use crate::error::{Result, check_len};
+use crate::error::{Error, Result, check_len};
 use crate::scalar::Scalar;
 
 /// The K-FAC optimizer. `W` is the objective's workspace, inferred from use.
@@ -51,6 +56,7 @@ pub struct Kfac<T, W> {
     #[cfg_attr(feature = "serde", serde(deserialize_with = "crate::error::restored"))]
     state: Option<State<T, W>>,
     average: Option<IterateAverage<T>>,
+    control: Option<OverheadControl>,
 }
 
 /// A step before it is taken: δ = α d + μ δ₀ and what the model says of it.
@@ -68,7 +74,8 @@ impl<T: Scalar, W> Kfac<T, W> {
             options.adaptation.map_or((0.5, f64::MIN_POSITIVE, f64::MAX), |a| (a.omega, a.min, a.max));
         let rule = LevenbergMarquardt::new(options.lambda, omega, min, max)?;
         let average = options.averaging.map(|(decay, start)| IterateAverage::new(decay, start));
-        Ok(Self { options, structures: None, rule, gamma: None, steps: 0, samples: 0, state: None, average })
+        let control = options.budget.map(OverheadControl::new);
+        Ok(Self { options, structures: None, rule, gamma: None, steps: 0, samples: 0, state: None, average, control })
     }
 
     /// With a structure of its own for every layer, in place of the one in the options.
@@ -114,6 +121,11 @@ impl<T: Scalar, W> Kfac<T, W> {
         self.average.as_ref().and_then(IterateAverage::get)
     }
 
+    /// What the overhead budget has chosen and cost; `None` without one, and before the first step.
+    pub fn overhead(&self) -> Option<OverheadReport> {
+        self.control.as_ref().and_then(OverheadControl::report)
+    }
+
     fn state_for<O: LayeredObjective<T, Workspace = W>>(&mut self, objective: &O, theta: &[T]) -> Result<()> {
         let n = objective.layout().len();
         check_len("theta", n, theta.len())?;
@@ -144,6 +156,42 @@ impl<T: Scalar, W> Kfac<T, W> {
 
     fn due(&self, interval: u64) -> bool {
         self.steps.is_multiple_of(interval)
+    }
+
+    /// Adds the gradient of the batch to those of its update; whether it is the last one.
+    fn gather(&mut self) -> bool {
+        let k = self.options.update_interval;
+        self.state.as_mut().is_none_or(|state| state.accumulated.add(k, &mut state.gradient))
+    }
+
+    /// Before the first batch of an update: the intervals and the damping that the budget has chosen, where it has.
+    fn follow_budget<O>(&mut self, objective: &O, batch: &O::Batch) -> Result<()>
+    where
+        O: LayeredObjective<T, Workspace = W>,
+    {
+        let (Some(control), Some(state)) = (&mut self.control, &mut self.state) else { return Ok(()) };
+        if state.accumulated.batches > 0 {
+            return Ok(());
+        }
+        let cases = objective.factored_cases(batch);
+        let cases = cases.ok_or_else(|| Error::invalid("overhead budget", "the objective tells no factored_cases"))?;
+        let options = &mut self.options;
+        let flops = || Phases::flops(options, &state.preconditioner.layers(objective.layout()), cases);
+        if let Some(plan) = control.choose(cases, probes(options), state.noise.batches(), flops) {
+            options.update_interval = plan.update_interval;
+            options.statistics_interval = plan.statistics_interval;
+            options.statistics_cases = plan.statistics_cases(cases);
+            options.refresh_interval = plan.refresh_interval;
+            options.damping = plan.path.damping(options.damping);
+            state.preconditioner.set_refreshes(options.damping, plan.refresh_interval);
+        }
+        Ok(())
+    }
+
+    fn observe(&mut self, report: &StepReport<T>, statistics: f64, pass: f64, update: bool) {
+        if let Some(control) = &mut self.control {
+            control.observe(&Laps::of(report, statistics, pass, update));
+        }
     }
 }
 
@@ -224,6 +272,9 @@ impl<T: Scalar, W> Kfac<T, W> {
             report.passes.backward += 1;
         } else {
             state.direction(ctx)?;
+            if self.control.as_ref().is_some_and(OverheadControl::plans_anew) {
+                state.measure_noise(ctx)?;
+            }
         }
         match step_rule {
             StepRule::QuadraticModel { momentum } => {
@@ -258,6 +309,7 @@ impl<T: Scalar, O: LayeredObjective<T>> Optimizer<T, O> for Kfac<T, O::Workspace
         let mut watch = Stopwatch::start();
         let fresh = self.state.is_none();
         self.state_for(objective, theta)?;
+        self.follow_budget(objective, batch)?;
         let mut report = StepReport { lambda: Some(T::of(self.lambda())), ..StepReport::default() };
         match self.evaluate(ctx, objective, theta, batch, &mut report) {
             Ok(true) => {}
@@ -271,10 +323,16 @@ impl<T: Scalar, O: LayeredObjective<T>> Optimizer<T, O> for Kfac<T, O::Workspace
         }
         let statistics = report.seconds.curvature;
         report.seconds.gradient = watch.lap() - statistics;
+        if !self.gather() {
+            report.seconds.search = watch.lap();
+            self.observe(&report, statistics, report.seconds.search, false);
+            return Ok(report);
+        }
         let proposal = self.propose(ctx, objective, theta, batch, &mut report)?;
         report.seconds.solve = watch.lap() - (report.seconds.curvature - statistics);
         let adapt = self.options.adaptation.filter(|a| (self.steps + 1).is_multiple_of(a.interval));
         let Some(state) = &mut self.state else { return Ok(report) };
+        let mut pass = 0.0;
         match proposal {
             Some(Proposal { model, step }) => {
                 let with_damping = adapt.is_none_or(|a| a.model == ModelDamping::Included);
@@ -285,13 +343,16 @@ impl<T: Scalar, O: LayeredObjective<T>> Optimizer<T, O> for Kfac<T, O::Workspace
                 let rejection = self.options.rejection;
                 let measure = adapt.is_some() || rejection == Rejection::EveryStep;
                 report.step_norm = Some(T::of(state.take_step(ctx, step, theta)));
+                pass = watch.lap();
                 if measure {
                     let after = objective.forward(ctx, theta, batch, &mut state.workspace)?;
                     report.passes.forward += 1;
                     report.loss_after = Some(after);
-                    let rho = LevenbergMarquardt::reduction_ratio(report.loss_before.f64(), after.f64(), predicted);
+                    let before =
+                        report.loss_before.f64() - state.accumulated.beyond_last(&state.gradient, &state.update);
+                    let rho = LevenbergMarquardt::reduction_ratio(before, after.f64(), predicted);
                     report.rho = Some(T::of(rho));
-                    let rose = !(after <= report.loss_before);
+                    let rose = !(after.f64() <= before);
                     report.rejected = rose && rejection != Rejection::Never;
                     if report.rejected {
                         state.step_back(theta);
@@ -312,7 +373,8 @@ impl<T: Scalar, O: LayeredObjective<T>> Optimizer<T, O> for Kfac<T, O::Workspace
         if let Some(average) = &mut self.average {
             average.update(theta);
         }
-        report.seconds.search = watch.lap();
+        report.seconds.search = pass + watch.lap();
+        self.observe(&report, statistics, pass, true);
         Ok(report)
     }
 }
@@ -330,6 +392,7 @@ impl<T: Scalar, W> Kfac<T, W> {
     ) -> Result<bool> {
         let statistics_due = self.due(self.options.statistics_interval);
         let Some(state) = &mut self.state else { return Ok(false) };
+        let statistics_due = statistics_due && state.accumulated.is_last(self.options.update_interval);
         report.loss_before = objective.forward(ctx, theta, batch, &mut state.workspace)?;
         report.passes.forward += 1;
         if !report.loss_before.is_finite() && state.can_step_back && self.options.rejection != Rejection::Never {

@@ -1,5 +1,6 @@
 //! [`KfacBlocks`]: which blocks K-FAC's preconditioner has, and the preconditioner of either kind behind one type.
 
+use super::costs::LayerShape;
 use super::{
     CaptureSink, FisherKind, KfacOptions, KfacPreconditioner, LayerStructure, ParamLayout, PreconditionerOptions,
     RefreshReport, TridiagonalOptions, TridiagonalPreconditioner,
@@ -96,6 +97,24 @@ impl<T: Scalar> EitherPreconditioner<T> {
         match self {
             Diagonal(p) => p.check_restored(n),
             Tridiagonal(p) => p.check_restored(n),
+        }
+    }
+
+    /// The shape and structure of every layer.
+    pub(super) fn layers(&self, layout: &ParamLayout) -> Vec<(LayerShape, LayerStructure)> {
+        match self {
+            Diagonal(p) => p.layers(),
+            Tridiagonal(_) => {
+                let shapes = layout.blocks().iter().map(|b| LayerShape { d_in: b.cols, d_out: b.rows });
+                shapes.map(|shape| (shape, LayerStructure::Kronecker)).collect()
+            }
+        }
+    }
+
+    /// The damping of refreshes to come and the updates that each is to serve, where there is a choice.
+    pub(super) fn set_refreshes(&mut self, damping: KroneckerDamping<T>, updates: u64) {
+        if let Diagonal(p) = self {
+            p.set_refreshes(damping, updates);
         }
     }
 

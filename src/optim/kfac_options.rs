@@ -1,6 +1,8 @@
 //! Options of [`Kfac`](super::Kfac), each a value with the default of the paper's code where it has one.
 
-use super::{EigenUpdate, FactorLimit, FisherKind, KfacBlocks, LayerStructure, ModelDamping, RefreshSchedule};
+use super::{
+    EigenUpdate, FactorLimit, FisherKind, KfacBlocks, LayerStructure, ModelDamping, OverheadBudget, RefreshSchedule,
+};
 use crate::curvature::{KroneckerDamping, PiRule};
 use crate::error::{Error, Result};
 use crate::scalar::Scalar;
@@ -78,7 +80,7 @@ pub enum GradientForm {
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct DampingAdaptation {
-    /// T₁: steps between verdicts.
+    /// T₁: updates between verdicts.
     pub interval: u64,
     /// ω₁ of one verdict; the paper's is (19/20)^T₁.
     pub omega: f64,
@@ -114,11 +116,14 @@ pub struct KfacOptions<T> {
     pub fisher: FisherKind,
     /// ε of the statistics.
     pub decay: Decay,
-    /// Steps between updates of the statistics.
+    /// k: batches whose gradients are averaged into one update; steps between updates leave θ as it is. Intervals below
+    /// count updates. Statistics and the quadratic model are those of the last of the k batches.
+    pub update_interval: u64,
+    /// Updates between updates of the statistics.
     pub statistics_interval: u64,
     /// Cases of the batch that the statistics use, the first ones; `None` uses all. (The paper uses 1/8 of the batch.)
     pub statistics_cases: Option<usize>,
-    /// T₃: steps between refreshes of the inverses; the first three steps refresh always.
+    /// T₃: updates between refreshes of the inverses; the first three refresh always.
     pub refresh_interval: u64,
     /// Whether all layers are refreshed at the same steps.
     pub refresh_schedule: RefreshSchedule,
@@ -134,6 +139,8 @@ pub struct KfacOptions<T> {
     pub tolerated_failures: usize,
     /// Seed of the sampled targets.
     pub seed: u64,
+    /// What a step may cost; intervals, `statistics_cases` and `damping` are then chosen by it. γ must follow λ.
+    pub budget: Option<OverheadBudget>,
 }
 
 impl<T: Scalar> Default for KfacOptions<T> {
@@ -156,6 +163,7 @@ impl<T: Scalar> Default for KfacOptions<T> {
             limit: FactorLimit::default(),
             fisher: FisherKind::MonteCarlo,
             decay: Decay::DEFAULT,
+            update_interval: 1,
             statistics_interval: 1,
             statistics_cases: None,
             refresh_interval: interval,
@@ -166,6 +174,7 @@ impl<T: Scalar> Default for KfacOptions<T> {
             averaging: None,
             tolerated_failures: 3,
             seed: 0,
+            budget: None,
         }
     }
 }
@@ -178,11 +187,13 @@ impl<T: Scalar> KfacOptions<T> {
             if x.is_finite() && x > 0.0 { Ok(()) } else { Err(Error::invalid(name, format!("{x} must be positive"))) }
         };
         let interval = |name, steps: u64| {
-            if steps > 0 { Ok(()) } else { Err(Error::invalid(name, "must be at least 1 step")) }
+            if steps > 0 { Ok(()) } else { Err(Error::invalid(name, "must be at least 1")) }
         };
+        self.budget.map_or(Ok(()), OverheadBudget::validate)?;
         self.blocks.check(self)?;
         self.structure.check_fisher(self.fisher)?;
         self.eigenbases.check()?;
+        interval("update_interval", self.update_interval)?;
         interval("statistics_interval", self.statistics_interval)?;
         interval("refresh_interval", self.refresh_interval)?;
         let together = self.blocks == KfacBlocks::Tridiagonal || matches!(self.gamma, GammaRule::Search { .. });
@@ -199,6 +210,12 @@ impl<T: Scalar> KfacOptions<T> {
         if let GammaRule::Search { interval: steps, omega, max } = self.gamma {
             interval("gamma interval", steps)?;
             positive("gamma max", max)?;
+            if self.budget.is_some() {
+                return Err(Error::invalid(
+                    "overhead budget",
+                    "a search for gamma takes refreshes that no plan counts",
+                ));
+            }
             if !(omega > 0.0 && omega < 1.0) {
                 return Err(Error::invalid("gamma omega", format!("{omega} must be in (0, 1)")));
             }

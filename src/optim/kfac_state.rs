@@ -4,8 +4,10 @@
 //! Cost        four vectors of the length of θ, the preconditioner, and the objective's workspace.
 //! Laws        tests/kfac.rs, tests/layer_structure_kfac.rs.
 
+use super::accumulated::Accumulated;
 use super::kfac_blocks::EitherPreconditioner;
 use super::kfac_options::{GammaRule, GradientForm, KfacOptions, StepRule};
+use super::noise_scale::NoiseScale;
 use super::vectors::{self, inner_products};
 use super::{
     LayerStructure, LayeredObjective, Passes, QuadraticModel, SubspaceStep, dot, finite_gradient, target_stream,
@@ -27,9 +29,11 @@ pub(super) struct State<T, W> {
     pub(super) preconditioner: EitherPreconditioner<T>,
     #[cfg_attr(feature = "serde", serde(skip))]
     pub(super) workspace: W,
-    /// Scratch, sized in each step.
+    /// Of the batch; at an update the mean over its batches. Scratch, sized in each step.
     #[cfg_attr(feature = "serde", serde(skip))]
     pub(super) gradient: Vec<T>,
+    pub(super) accumulated: Accumulated<T>,
+    pub(super) noise: NoiseScale,
     pub(super) direction: Vec<T>,
     /// δ₀, then δ.
     pub(super) update: Vec<T>,
@@ -51,6 +55,8 @@ impl<T: Scalar, W> State<T, W> {
             preconditioner,
             workspace: objective.workspace(),
             gradient: Vec::new(),
+            accumulated: Accumulated::default(),
+            noise: NoiseScale::default(),
             direction: vec![T::ZERO; n],
             update: vec![T::ZERO; n],
             can_step_back: false,
@@ -73,8 +79,9 @@ impl<T: Scalar, W> State<T, W> {
         objective.capture(ctx, theta, batch, ws, options.fisher, cases, sample, self.preconditioner.sink())
     }
 
-    /// θ as it was before the last step; the momentum restarts from zero.
+    /// θ as it was before the last step; the momentum restarts from zero, and so does the mean of gradients.
     pub(super) fn step_back(&mut self, theta: &mut [T]) {
+        self.accumulated.batches = 0;
         theta.copy_from_slice(&self.direction);
         self.update.fill(T::ZERO);
         self.can_step_back = false;
@@ -89,6 +96,8 @@ impl<T: Scalar, W> State<T, W> {
     ) -> bool {
         let needed = objective.l2() != T::ZERO
             || options.gradient == GradientForm::Formed
+            || options.update_interval > 1
+            || options.budget.is_some()
             || options.gamma != GammaRule::FollowLambda
             || matches!(options.step, StepRule::Fixed { norm_constraint: Some(_), .. });
         match (&self.preconditioner, objective.factored_cases(batch)) {
@@ -128,6 +137,15 @@ impl<T: Scalar, W> State<T, W> {
         self.preconditioner.precondition(ctx, &self.gradient, &mut self.direction)?;
         let finite = vectors::turn(ctx, -T::ONE, &mut self.direction);
         if finite { Ok(()) } else { Err(Error::not_finite("preconditioned gradient")) }
+    }
+
+    /// The noise of one batch against the mean of several, after the direction.
+    pub(super) fn measure_noise(&mut self, ctx: &Ctx<T>) -> Result<()> {
+        let Some((k, last)) = self.accumulated.last() else { return Ok(()) };
+        let mut solved = ctx.scratch(last.len(), 1);
+        self.preconditioner.precondition(ctx, last, solved.as_mut_slice())?;
+        self.noise.add(k, dot(last, solved.as_slice()), -dot(&self.gradient, &self.direction));
+        Ok(())
     }
 
     /// Step 5: the quadratic model on span{d, δ₀}, from forward products only.
@@ -183,6 +201,7 @@ impl<T: Scalar, W> crate::error::Restored for State<T, W> {
     fn check_restored(&self) -> Result<()> {
         let n = self.update.len();
         check_len("K-FAC: direction", n, self.direction.len())?;
+        self.accumulated.check_restored(n)?;
         self.preconditioner.check_restored(n)
     }
 }

@@ -23,6 +23,7 @@
 //! | [`Acktr`] | K-FAC's direction, clipped to such a radius, with momentum | one n-vector, factors |
 //! | [`Ppo`] | epochs of minibatch steps on a clipped surrogate | that of the inner optimizer |
 
+mod accumulated;
 mod acktr;
 mod adam;
 mod advantage;
@@ -53,6 +54,8 @@ mod kfac;
 mod kfac_blocks;
 mod kfac_operator;
 mod kfac_options;
+mod kfac_phases;
+mod kfac_plan;
 mod kfac_state;
 mod kronecker_model;
 mod layer_block;
@@ -65,8 +68,12 @@ pub mod line_search;
 mod local_model;
 mod natural_gradient;
 mod newton;
+mod noise_scale;
 mod nonlinear_cg;
 mod objective;
+mod overhead_budget;
+mod overhead_control;
+mod phase_meter;
 mod policy_objective;
 mod ppo;
 mod preconditioned_gradient;
@@ -117,6 +124,7 @@ pub use kernel_model::KernelModel;
 pub use kfac::Kfac;
 pub use kfac_blocks::KfacBlocks;
 pub use kfac_options::{DampingAdaptation, GammaRule, GradientForm, KfacOptions, Rejection, StepRule};
+pub use kfac_plan::{DampingPath, KfacPlan, PathCosts, PlanCosts};
 pub use kronecker_model::KroneckerModel;
 pub use layer_structure::{FactorCost, FactorLimit, LayerStructure};
 pub use lbfgs::{Lbfgs, LbfgsDirection, LbfgsOptions};
@@ -128,6 +136,7 @@ pub use natural_gradient::NaturalGradient;
 pub use newton::Newton;
 pub use nonlinear_cg::{CgFormula, ConjugateDirection, NonlinearCg, NonlinearCgOptions};
 pub use objective::{CaptureSink, FactorVisit, FisherKind, LayeredObjective, Objective, ParamBlock, ParamLayout};
+pub use overhead_budget::{CostBasis, OverheadBudget, OverheadReport};
 pub use policy_objective::PolicyObjective;
 pub use ppo::{Ppo, PpoOptions};
 pub use preconditioned_gradient::{PreconditionedDirection, PreconditionedGradient};

@@ -141,6 +141,17 @@ impl<T: Scalar> KfacPreconditioner<T> {
         self.layers.get(layer).map(|layer| layer.structure)
     }
 
+    /// The shape and structure of every layer.
+    pub(super) fn layers(&self) -> Vec<(LayerShape, LayerStructure)> {
+        let shape = |block: &super::ParamBlock| LayerShape { d_in: block.cols, d_out: block.rows };
+        self.layout.blocks().iter().zip(&self.layers).map(|(block, layer)| (shape(block), layer.structure)).collect()
+    }
+
+    /// The damping of refreshes to come, and the updates that each is to serve.
+    pub(super) fn set_refreshes(&mut self, damping: KroneckerDamping<T>, updates: u64) {
+        (self.options.damping, self.options.updates_per_refresh) = (damping, updates);
+    }
+
     /// Number of parameters.
     pub(super) fn len(&self) -> usize {
         self.layout.len()

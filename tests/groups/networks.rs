@@ -82,6 +82,8 @@ mod nn_kernel;
 mod nn_losses;
 #[path = "../nn_products.rs"]
 mod nn_products;
+#[path = "../overhead_budget.rs"]
+mod overhead_budget;
 #[path = "../passes.rs"]
 mod passes;
 #[path = "../policy_example.rs"]
