@@ -69,6 +69,10 @@ fn main() {
     let before = resident_bytes("VmRSS:");
     let settings = settings();
     let ctx: Ctx<f32> = support::context(&settings.backend, settings.threads).unwrap_or_else(|e| panic!("{e}"));
+    ctx.enter(|| measure(&ctx, &settings, before));
+}
+
+fn measure(ctx: &Ctx<f32>, settings: &Settings, before: Option<f64>) {
     let net = Mlp::<f32>::autoencoder(&WIDTHS, Activation::Tanh).build().unwrap();
     let (n, cases) = (net.layout().len(), settings.batch);
     let inputs = Mat::from_fn(WIDTHS[0], cases, |i, j| ((i * 31 + j * 17) % 97) as f32 / 97.0);
@@ -121,7 +125,7 @@ fn main() {
     let mut optimizer: Kfac<f32, Workspace<f32>> = Kfac::new(options).unwrap();
     for round in 0..settings.rounds + 3 {
         let start = Instant::now();
-        optimizer.step(&ctx, &net, &mut theta, &batch).unwrap();
+        optimizer.step(ctx, &net, &mut theta, &batch).unwrap();
         if round >= 3 {
             adaptive.best = adaptive.best.min(start.elapsed().as_secs_f64());
         }
@@ -150,20 +154,20 @@ fn main() {
     for round in 0..settings.rounds {
         roof.time(|| ctx.gemm(1.0, a.as_ref(), Op::No, a.as_ref(), Op::No, 0.0, c.as_mut()).unwrap());
         gradient.time(|| {
-            net.forward(&ctx, &theta, &batch, &mut ws).unwrap();
-            net.backward(&ctx, &theta, &batch, &mut ws, &mut grad).unwrap();
+            net.forward(ctx, &theta, &batch, &mut ws).unwrap();
+            net.backward(ctx, &theta, &batch, &mut ws, &mut grad).unwrap();
         });
         let mut nothing = support::Nothing;
         capture.time(|| {
-            net.capture(&ctx, &theta, &batch, &mut ws, FisherKind::MonteCarlo, cases, round as u64, &mut nothing)
+            net.capture(ctx, &theta, &batch, &mut ws, FisherKind::MonteCarlo, cases, round as u64, &mut nothing)
                 .unwrap();
         });
-        product.time(|| net.ggn_product(&ctx, &theta, &batch, &ws, &grad, &mut out).unwrap());
+        product.time(|| net.ggn_product(ctx, &theta, &batch, &ws, &grad, &mut out).unwrap());
         if !kfac.is_ready() {
             for kfac in bases.iter_mut().chain([&mut kfac]) {
                 kfac.begin_update();
-                net.capture(&ctx, &theta, &batch, &mut ws, FisherKind::MonteCarlo, cases, 0, kfac).unwrap();
-                kfac.refresh(&ctx, lambda).unwrap();
+                net.capture(ctx, &theta, &batch, &mut ws, FisherKind::MonteCarlo, cases, 0, kfac).unwrap();
+                kfac.refresh(ctx, lambda).unwrap();
             }
         }
         let [full, tracked] = &mut bases;
@@ -171,32 +175,32 @@ fn main() {
             part.time(|| {
                 // new statistics each time, as in training
                 kfac.begin_update();
-                kfac.refresh(&ctx, lambda).unwrap();
+                kfac.refresh(ctx, lambda).unwrap();
             });
         }
         for (turn, part) in turns.iter_mut().enumerate() {
             part.time(|| {
                 kfac.begin_update();
-                kfac.refresh_in_turn(&ctx, lambda, turn as u64, TURNS as u64).unwrap();
+                kfac.refresh_in_turn(ctx, lambda, turn as u64, TURNS as u64).unwrap();
             });
         }
         let captured = Instant::now();
         kfac.begin_update();
-        net.capture(&ctx, &theta, &batch, &mut ws, FisherKind::MonteCarlo, cases, round as u64, &mut kfac).unwrap();
+        net.capture(ctx, &theta, &batch, &mut ws, FisherKind::MonteCarlo, cases, round as u64, &mut kfac).unwrap();
         syrk.best = syrk.best.min((captured.elapsed().as_secs_f64() - capture.best).max(0.0));
-        precondition.time(|| kfac.precondition(&ctx, &grad, &mut out).unwrap());
+        precondition.time(|| kfac.precondition(ctx, &grad, &mut out).unwrap());
         let update = |ws: &mut Workspace<f32>, kfac: &KfacPreconditioner<f32>, out: &mut [f32]| {
-            net.gradient_factors(&ctx, &theta, &batch, ws, &mut |layer, g, a, weight| {
+            net.gradient_factors(ctx, &theta, &batch, ws, &mut |layer, g, a, weight| {
                 let u = net.layout().blocks()[layer].view_mut(out)?;
-                kfac.precondition_product(&ctx, layer, weight, g, a, u)
+                kfac.precondition_product(ctx, layer, weight, g, a, u)
             })
             .unwrap();
         };
         factored.time(|| update(&mut ws, &kfac, &mut out));
         step.time(|| {
-            net.forward(&ctx, &theta, &batch, &mut ws).unwrap();
+            net.forward(ctx, &theta, &batch, &mut ws).unwrap();
             kfac.begin_update();
-            net.capture(&ctx, &theta, &batch, &mut ws, FisherKind::MonteCarlo, cases, round as u64, &mut kfac).unwrap();
+            net.capture(ctx, &theta, &batch, &mut ws, FisherKind::MonteCarlo, cases, round as u64, &mut kfac).unwrap();
             update(&mut ws, &kfac, &mut out);
         });
     }

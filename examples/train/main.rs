@@ -40,7 +40,7 @@ use racers::Tuned;
 use schedule::Budget;
 
 /// An error that is one clear line.
-type Failure = Box<dyn std::error::Error>;
+type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 fn main() -> ExitCode {
     let args = Args::parse();
@@ -91,7 +91,9 @@ fn run<T: Scalar>(args: &Args) -> Result<(), Failure> {
         }
         keeper.begin(kind.name());
         let saves = Saves { kind: identity(args, kind.name()), args };
-        let done = race::train(&ctx, &problem, (kind, &tuned), budget, &saves, args.seed, &interrupted, &mut keeper);
+        let done = ctx.enter(|| {
+            race::train(&ctx, &problem, (kind, &tuned), budget, &saves, args.seed, &interrupted, &mut keeper)
+        });
         match done {
             // one that cannot be made with these options must not cost the others
             Err(e) if several => {
