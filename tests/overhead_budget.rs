@@ -318,7 +318,7 @@ fn noise_is_averaged_where_the_limit_allows_it() {
     let mut p = net(Activation::Tanh, Loss::SquaredError);
     let half = p.batch.subset(0..CASES / 2).unwrap();
     let mut opposite = half.targets().to_owned();
-    opposite.as_mut_slice().iter_mut().for_each(|t| *t = -30.0 * *t);
+    opposite.as_mut_slice().iter_mut().for_each(|t| *t *= -30.0);
     let without_ones = half.inputs().submatrix(0, 0, 4, half.cases()).unwrap();
     let opposite = Batch::new(without_ones, opposite.as_ref()).unwrap();
     let plan = |p: &mut Problem, batches: [&Batch<f64>; 2]| {
