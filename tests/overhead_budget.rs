@@ -10,8 +10,8 @@ use pullback::curvature::KroneckerDamping;
 use pullback::nn::{Activation, Batch, Loss, Mlp, Reduction, Workspace};
 use pullback::optim::checkpoint::Run;
 use pullback::optim::{
-    DampingAdaptation, DampingPath, FisherKind, GammaRule, Kfac, KfacBlocks, KfacOptions, KfacPlan, LayerStructure,
-    ModelDamping, Objective, Optimizer, OverheadBudget, PathCosts, PlanCosts, Rejection, StepRule,
+    DampingAdaptation, DampingPath, DampingPathCosts, FisherKind, GammaRule, Kfac, KfacBlocks, KfacOptions, KfacPlan,
+    LayerStructure, ModelDamping, Objective, Optimizer, OverheadBudget, PlanCosts, Rejection, StepRule,
 };
 use pullback::testing::tolerance;
 use pullback::{Ctx, Error, Op};
@@ -160,12 +160,12 @@ fn rho_is_one_on_a_quadratic_loss_whatever_the_batches() {
 fn costs() -> impl Strategy<Value = PlanCosts> {
     let cost = || (-3.0..2.0).prop_map(|x: f64| 10f64.powf(x));
     (cost(), (cost(), cost()), (cost(), cost()), any::<bool>()).prop_map(|(statistics, inverses, eigen, open)| {
-        let path = |(refresh, update)| PathCosts { refresh, update };
+        let path = |(refresh, update)| DampingPathCosts { refresh, update };
         PlanCosts {
             gradient: 1.0,
             statistics: KfacPlan::SHARES.map(|share| statistics / share as f64),
             inverses: path(inverses),
-            eigenbases: if open { path(eigen) } else { PathCosts::CLOSED },
+            eigenbases: if open { path(eigen) } else { DampingPathCosts::CLOSED },
         }
     })
 }
@@ -243,12 +243,12 @@ proptest! {
 
 #[test]
 fn what_costs_nothing_is_at_its_freshest() {
-    let free = PathCosts { refresh: 1e-9, update: 1e-9 };
+    let free = DampingPathCosts { refresh: 1e-9, update: 1e-9 };
     let costs = PlanCosts { gradient: 1.0, statistics: [1e-9; 4], inverses: free, eigenbases: free };
     assert_eq!(costs.best_plan(1.1, 0.0), KfacPlan::FRESHEST);
     // and as many batches as their noise asks for
     assert_eq!(costs.best_plan(1.1, 6.0), KfacPlan { update_interval: 6, ..KfacPlan::FRESHEST });
-    let closed = PlanCosts { eigenbases: PathCosts::CLOSED, ..costs };
+    let closed = PlanCosts { eigenbases: DampingPathCosts::CLOSED, ..costs };
     assert_eq!(closed.best_plan(1.1, 0.0), KfacPlan { path: DampingPath::Inverses, ..KfacPlan::FRESHEST });
 }
 
@@ -318,7 +318,7 @@ fn noise_is_averaged_where_the_limit_allows_it() {
     let mut p = net(Activation::Tanh, Loss::SquaredError);
     let half = p.batch.subset(0..CASES / 2).unwrap();
     let mut opposite = half.targets().to_owned();
-    opposite.as_mut_slice().iter_mut().for_each(|t| *t = -30.0 * *t);
+    opposite.as_mut_slice().iter_mut().for_each(|t| *t *= -30.0);
     let without_ones = half.inputs().submatrix(0, 0, 4, half.cases()).unwrap();
     let opposite = Batch::new(without_ones, opposite.as_ref()).unwrap();
     let plan = |p: &mut Problem, batches: [&Batch<f64>; 2]| {

@@ -19,12 +19,13 @@
 //! Laws        tests/kfac.rs, tests/kfac_exactness.rs, tests/invariance.rs, tests/descent.rs.
 //! Reference   J. Martens, R. Grosse, ICML 2015, arXiv:1503.05671, algorithm 2; chapter Algorithm 1.
 
+#[path = "kfac_budget.rs"]
+mod budget;
+
 use super::kfac_blocks::EitherPreconditioner;
 use super::kfac_options::{GammaRule, KfacOptions, Rejection, StepRule};
-use super::kfac_phases::{Phases, probes};
 use super::kfac_state::State;
 use super::overhead_control::OverheadControl;
-use super::phase_meter::Laps;
 use super::report::Stopwatch;
 use super::vectors;
 use super::{
@@ -34,7 +35,7 @@ use super::{
 };
 use crate::backend::Ctx;
 use crate::curvature::Damping;
-use crate::error::{Error, Result, check_len};
+use crate::error::{Result, check_len};
 use crate::scalar::Scalar;
 
 /// The K-FAC optimizer. `W` is the objective's workspace, inferred from use.
@@ -162,36 +163,6 @@ impl<T: Scalar, W> Kfac<T, W> {
     fn gather(&mut self) -> bool {
         let k = self.options.update_interval;
         self.state.as_mut().is_none_or(|state| state.accumulated.add(k, &mut state.gradient))
-    }
-
-    /// Before the first batch of an update: the intervals and the damping that the budget has chosen, where it has.
-    fn follow_budget<O>(&mut self, objective: &O, batch: &O::Batch) -> Result<()>
-    where
-        O: LayeredObjective<T, Workspace = W>,
-    {
-        let (Some(control), Some(state)) = (&mut self.control, &mut self.state) else { return Ok(()) };
-        if state.accumulated.batches > 0 {
-            return Ok(());
-        }
-        let cases = objective.factored_cases(batch);
-        let cases = cases.ok_or_else(|| Error::invalid("overhead budget", "the objective tells no factored_cases"))?;
-        let options = &mut self.options;
-        let flops = || Phases::flops(options, &state.preconditioner.layers(objective.layout()), cases);
-        if let Some(plan) = control.choose(cases, probes(options), state.noise.batches(), flops) {
-            options.update_interval = plan.update_interval;
-            options.statistics_interval = plan.statistics_interval;
-            options.statistics_cases = plan.statistics_cases(cases);
-            options.refresh_interval = plan.refresh_interval;
-            options.damping = plan.path.damping(options.damping);
-            state.preconditioner.set_refreshes(options.damping, plan.refresh_interval);
-        }
-        Ok(())
-    }
-
-    fn observe(&mut self, report: &StepReport<T>, statistics: f64, pass: f64, update: bool) {
-        if let Some(control) = &mut self.control {
-            control.observe(&Laps::of(report, statistics, pass, update));
-        }
     }
 }
 

@@ -12,7 +12,7 @@
 
 use super::costs::{self, LayerShape};
 use super::{
-    DampingPath, FisherKind, KfacBlocks, KfacOptions, KfacPlan, LayerStructure, PathCosts, PlanCosts, Rejection,
+    DampingPath, DampingPathCosts, FisherKind, KfacBlocks, KfacOptions, KfacPlan, LayerStructure, PlanCosts, Rejection,
     StepRule,
 };
 use crate::curvature::{KroneckerDamping, PiRule};
@@ -101,7 +101,8 @@ impl Phases<f64> {
 
     /// From phases to what a plan is priced by; `probes` is the share of updates after which the loss is measured.
     pub(super) fn plan_costs(&self, probes: f64) -> PlanCosts {
-        let path = |i: usize| PathCosts { refresh: self.refresh[i], update: self.solve[i] + probes * self.probe };
+        let path =
+            |i: usize| DampingPathCosts { refresh: self.refresh[i], update: self.solve[i] + probes * self.probe };
         PlanCosts {
             gradient: self.gradient + self.pass,
             statistics: self.statistics,

@@ -94,21 +94,21 @@ pub struct PlanCosts {
     /// Statistics, by [`KfacPlan::SHARES`] of the cases; infinite where a share is none.
     pub statistics: [f64; KfacPlan::SHARES.len()],
     /// Refresh and update by inverses.
-    pub inverses: PathCosts,
+    pub inverses: DampingPathCosts,
     /// Refresh and update by eigenbases; infinite where this path is closed.
-    pub eigenbases: PathCosts,
+    pub eigenbases: DampingPathCosts,
 }
 
 /// What depends on the path.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct PathCosts {
+pub struct DampingPathCosts {
     /// All inverses or eigenbases once.
     pub refresh: f64,
     /// From a gradient to new parameters: direction, quadratic model, and the loss after it where that is measured.
     pub update: f64,
 }
 
-impl PathCosts {
+impl DampingPathCosts {
     /// Of a path that is closed.
     pub const CLOSED: Self = Self { refresh: f64::INFINITY, update: f64::INFINITY };
 }

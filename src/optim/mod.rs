@@ -124,7 +124,7 @@ pub use kernel_model::KernelModel;
 pub use kfac::Kfac;
 pub use kfac_blocks::KfacBlocks;
 pub use kfac_options::{DampingAdaptation, GammaRule, GradientForm, KfacOptions, Rejection, StepRule};
-pub use kfac_plan::{DampingPath, KfacPlan, PathCosts, PlanCosts};
+pub use kfac_plan::{DampingPath, DampingPathCosts, KfacPlan, PlanCosts};
 pub use kronecker_model::KroneckerModel;
 pub use layer_structure::{FactorCost, FactorLimit, LayerStructure};
 pub use lbfgs::{Lbfgs, LbfgsDirection, LbfgsOptions};
