@@ -206,6 +206,7 @@ fn tuned() -> Tuned {
         natural_gradient: defaults::NATURAL_GRADIENT,
         damping: defaults::DAMPING,
         hf_damping: defaults::HF_DAMPING,
+        budget: None,
         fixed_damping: defaults::FIXED_DAMPING,
         seed: 1,
     }

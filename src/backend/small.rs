@@ -53,7 +53,7 @@ macro_rules! tiles {
         tiles!(@rest $i, to, $W, [4, 2, 1], $body);
     }};
     (@rest $i:ident, $to:ident, $W:ident, [$($width:literal),+], $body:expr) => {
-        $(if $i + $width <= $to {
+        $(if $to - $i >= $width {
             const $W: usize = $width;
             $body;
             $i += $width;
@@ -166,7 +166,7 @@ impl<T: Scalar, const C: usize> Corner<T, C> {
     fn lower(&self, v: &mut [T; C]) {
         for c in 0..C {
             for p in 0..c {
-                v[c] = v[c] - self.l[p][c] * v[p];
+                v[c] -= self.l[p][c] * v[p];
             }
             v[c] *= self.reciprocals[c];
         }
@@ -177,7 +177,7 @@ impl<T: Scalar, const C: usize> Corner<T, C> {
     fn upper(&self, v: &mut [T; C]) {
         for c in (0..C).rev() {
             for p in c + 1..C {
-                v[c] = v[c] - self.l[c][p] * v[p];
+                v[c] -= self.l[c][p] * v[p];
             }
             v[c] *= self.reciprocals[c];
         }

@@ -122,7 +122,7 @@ mod tests {
         }
         assert_eq!(rates.add(1000.0, 1.0), 8.0, "four medians");
         assert_eq!(rates.median(), Some(2.0));
-        (0..Rates::KEPT).for_each(|_| drop(rates.add(6.0, 2.0)));
+        (0..Rates::KEPT).for_each(|_| _ = rates.add(6.0, 2.0));
         assert_eq!(rates.median(), Some(3.0), "seconds a flop");
         assert_eq!(rates.last.len(), Rates::KEPT);
     }
