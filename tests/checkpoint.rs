@@ -247,7 +247,7 @@ fn impossible_values_are_refused() {
     }
     let options = KfacOptions::<f64> { refresh_interval: 0, ..KfacOptions::default() };
     let rule = LevenbergMarquardt::new(1.0, 0.5, 0.1, 2.0).unwrap();
-    let rest = (None::<f64>, 0u64, 0u64, None::<u8>, None::<u8>);
+    let rest = (None::<f64>, 0u64, 0u64, None::<u8>, None::<u8>, None::<u8>);
     let bytes = run.to_bytes::<f64, _>(&((options, None::<Vec<LayerStructure>>, rule), rest)).unwrap();
     assert!(run.from_bytes::<f64, Kfac<f64, ()>>(&bytes, "kfac").is_err());
     let valid = (KfacOptions::<f64>::default(), None::<Vec<LayerStructure>>, rule);

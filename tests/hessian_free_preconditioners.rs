@@ -21,7 +21,7 @@ use pullback::optim::{
 };
 use pullback::stats::Decay;
 use pullback::testing::optimizer::{Goal, check};
-use pullback::testing::{LeastSquares, Regression, Setup, gallery, tolerance};
+use pullback::testing::{LeastSquares, Regression, Setup, gallery, relative_error, tolerance};
 use pullback::{Ctx, Damping, Error, LinearOperator, Mat, MatMut, MatRef, Preconditioner, Scalar};
 use resumed::resumes_bitwise;
 
@@ -203,9 +203,15 @@ fn early_inverses_are_new_and_later_ones_old<T: Scalar>() {
         };
         (0..4).map(step).collect::<Vec<_>>()
     };
+    // an inverse that serves one step is kept in another form: the same up to rounding
     let (always, seldom) = (run(1), run(10));
-    assert_eq!(always[..3], seldom[..3]);
-    assert_ne!(always[3], seldom[3]);
+    let change = |k: usize| {
+        let column = |x: &[T]| Mat::from_vec(x.to_vec(), x.len(), 1).unwrap();
+        relative_error(column(&always[k]).as_ref(), column(&seldom[k]).as_ref())
+    };
+    let rounding = tolerance::<T>(start.len(), 1e3);
+    (0..3).for_each(|k| assert!(change(k) <= rounding, "step {k}: {:e} > {rounding:e}", change(k)));
+    assert!(change(3) > 10.0 * change(2) && change(3) > T::EPS.f64().sqrt(), "{:e}", change(3));
 }
 
 const KINDS: [(&str, KfacBlocks, LayerStructure); 3] = [

