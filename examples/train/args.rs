@@ -102,10 +102,10 @@ pub struct Args {
     pub damping: Option<f64>,
 
     /// What a step of kfac and its kin may cost at most, in steps of sgd
-    /// (forward, backward, one pass over the parameters): above 1. They choose their
-    /// intervals, the cases of their statistics and the kind of damping then,
-    /// and the table tells which and what they cost; in flops with --steps,
-    /// else in seconds
+    /// (forward, backward, one pass over the parameters): above 1. They then
+    /// choose their intervals, the cases of their statistics and the kind of
+    /// damping, and the table tells which and what they cost; in flops with
+    /// --steps, else in seconds
     /// [default: no limit, an update at every minibatch]
     #[arg(long, verbatim_doc_comment, value_name = "X", value_parser = above_one)]
     pub budget: Option<f64>,
