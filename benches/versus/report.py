@@ -21,26 +21,22 @@ def roof_of(part, dtype):
     return max(rates, default=float("nan"))
 
 
-def compare(turns):
-    """(our best, best peer, ratios of each round): by medians; None where a side is empty."""
-    def best(names):
-        return min((name for name in names if turns.get(name)), key=lambda name: median(turns[name]), default=None)
-    our, peer = best(OURS), best(name for name in turns if name not in OURS)
-    ratios = [b / a for a, b in zip(turns[our], turns[peer])] if our and peer else []
-    return our, peer, ratios
+def peer_cell(our, peer):
+    """A peer's milliseconds, and how many times faster ours is: median and range of the rounds."""
+    ratios = [b / a for a, b in zip(our, peer)]
+    return f"{milliseconds(peer)}: {median(ratios):.2f}x ({min(ratios):.2f}-{max(ratios):.2f})"
 
 
 def table_row(entry, part):
-    turns = entry["turns"]
-    our, peer, ratios = compare(turns)
-    cell = lambda name: milliseconds(turns[name]) if turns.get(name) else "-"  # noqa: E731
-    roof = 100 * entry["flops"] / median(turns[our]) / roof_of(part, entry["dtype"]) if our else float("nan")
-    spread = f" ({min(ratios):.2f}-{max(ratios):.2f})" if ratios else ""
-    ratio = f"{median(ratios):.2f}{spread}" if ratios else "-"
+    turns = {name: found for name, found in entry["turns"].items() if found}
+    our = min((turns[name] for name in OURS if name in turns), key=median, default=None)
+    peers = sorted((name for name in turns if name not in OURS), key=lambda name: median(turns[name]))
+    cell = lambda name: milliseconds(turns[name]) if name in turns else "-"  # noqa: E731
+    against = "; ".join(f"{name} {peer_cell(our, turns[name]) if our else cell(name)}" for name in peers)
+    roof = 100 * entry["flops"] / median(our) / roof_of(part, entry["dtype"]) if our else float("nan")
     noisy = " !" if median(entry["others"] or [0.0]) > 0.1 else ""
-    best = f"{peer}: {cell(peer)}" if peer else "-"
     title = entry["title"] + (f" [{entry['note']}]" if entry["note"] else "")
-    return f"| {title}{noisy} | {' | '.join(cell(name) for name in OURS)} | {best} | {ratio} | {roof:.0f} % |"
+    return f"| {title}{noisy} | {' | '.join(cell(name) for name in OURS)} | {against or '-'} | {roof:.0f} % |"
 
 
 def curve_rows(part, seconds):
@@ -57,9 +53,9 @@ def write_table(path, results):
     machine = results["machine"]
     lines = ["# Ours and the peers, in turn", "",
              f"{machine['cpu']}, {machine['cores']} cores, {machine['rust']}; {results['rounds']} turns each of "
-             f"{results['seconds']:g} s. Milliseconds: median of the turns' medians (least-greatest). Ratio: best peer "
-             "over our best backend, turn by turn, so above 1 we are ahead. Roof: our best, of the fastest gemm in "
-             "the run. !: other processes took over a tenth of a CPU.", ""]
+             f"{results['seconds']:g} s. Milliseconds: median of the turns' medians (least-greatest). x: a peer's "
+             "time over that of our best backend, turn by turn, so above 1 we are ahead. Roof: our best, of the "
+             "fastest gemm in the run. !: other processes took over a tenth of a CPU.", ""]
     if results["quick"]:
         lines += ["**A --quick run: says that everything runs, not how fast.**", ""]
     for part in results["parts"]:
@@ -71,7 +67,7 @@ def write_table(path, results):
                              for name, about in part["programs"].items())
         lines += [f"CPUs {', '.join(map(str, part['cpus']))}; {versions}.", ""]
         lines += [f"Left out: {why}." for why in part["missing"].values()]
-        lines += ["| work | faer | OpenBLAS | best peer | ratio | roof |", "|---|---|---|---|---|---|"]
+        lines += ["| work | faer | OpenBLAS | peers | roof |", "|---|---|---|---|---|"]
         lines += [table_row(entry, part) for entry in part["rows"]]
         lines += ["", *curve_rows(part, results["curve_seconds"])]
     path.write_text("\n".join(lines).rstrip() + "\n")
