@@ -42,6 +42,9 @@ fn ratios<T: Scalar>(ctx: &Ctx<T>, widths: &[usize], cases: usize, damping: Kron
     [1, ctx.threads()].map(|threads| peak as f64 / formula(threads))
 }
 
+/// More of it where two threads take from one pool: who comes first decides which block serves what.
+const SHARED: f64 = 0.15;
+
 /// Of the formula: what it leaves out, and scratch that is a larger block than the smallest that would do.
 const SHARE: f64 = 0.1;
 
@@ -62,6 +65,7 @@ fn check<T: Scalar>() {
                 let scale = if ctx.backend().name() == "reference" { 1 } else { 4 };
                 let widths: Vec<usize> = widths.iter().map(|width| scale * width).collect();
                 let [one, all] = in_new_threads(threads, || ratios(&ctx, &widths, cases, damping));
+                let excess = if threads == 1 { excess } else { excess + SHARED };
                 let case = format!("{widths:?}, {cases} cases, {damping:?}, {threads} thread(s), {}", T::NAME);
                 assert!(
                     one >= 1.0 - SHARE && all <= 1.0 + excess,
