@@ -43,7 +43,7 @@ fn ratios<T: Scalar>(ctx: &Ctx<T>, widths: &[usize], cases: usize, damping: Kron
 }
 
 /// More of it where two threads take from one pool: who comes first decides which block serves what.
-const SHARED: f64 = 0.15;
+const SHARED: f64 = 0.4;
 
 /// Of the formula: what it leaves out, and scratch that is a larger block than the smallest that would do.
 const SHARE: f64 = 0.1;
