@@ -40,7 +40,8 @@ impl<T: Scalar> FactorInverse<T> {
     /// Inverts M + shift I by Cholesky; only the lower triangle of M is read.
     ///
     /// # Errors
-    /// [`Error::NotPositiveDefinite`](crate::Error::NotPositiveDefinite) with the pivot, [`Error::NotFinite`](crate::Error::NotFinite), [`Error::Shape`](crate::Error::Shape).
+    /// [`Error::NotPositiveDefinite`](crate::Error::NotPositiveDefinite) with the pivot,
+    /// [`Error::NotFinite`](crate::Error::NotFinite), [`Error::Shape`](crate::Error::Shape).
     pub fn new(ctx: &Ctx<T>, m: MatRef<'_, T>, shift: T) -> Result<Self> {
         Self::with_on_failure(ctx, m, shift, OnFailure::Error)
     }

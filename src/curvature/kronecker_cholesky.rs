@@ -48,8 +48,9 @@ impl<T: Scalar> KroneckerCholesky<T> {
     /// Factors the damped A and S, of which only the lower triangles are read, side by side over the thread budget.
     ///
     /// # Errors
-    /// [`Error::NotPositiveDefinite`](crate::Error::NotPositiveDefinite) with the pivot, [`Error::NotFinite`](crate::Error::NotFinite), [`Error::Shape`](crate::Error::Shape), [`Error::InvalidParameter`](crate::Error::InvalidParameter) for
-    /// a fixed π that is not finite and positive.
+    /// [`Error::NotPositiveDefinite`](crate::Error::NotPositiveDefinite) with the pivot,
+    /// [`Error::NotFinite`](crate::Error::NotFinite), [`Error::Shape`](crate::Error::Shape),
+    /// [`Error::InvalidParameter`](crate::Error::InvalidParameter) for a fixed π that is not finite and positive.
     pub fn new(ctx: &Ctx<T>, a: MatRef<'_, T>, s: MatRef<'_, T>, rule: PiRule<T>, lambda: Damping<T>) -> Result<Self> {
         check::square("KroneckerCholesky: A", a)?;
         check::square("KroneckerCholesky: S", s)?;
