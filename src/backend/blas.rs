@@ -30,6 +30,7 @@ use openblas_src as _;
 
 use std::cell::Cell;
 
+use super::mirror::mirror_lower;
 use super::{Backend, check, small};
 use crate::error::{Error, Result, check_len};
 use crate::mat::{MatMut, MatRef, Op, Side};
@@ -297,7 +298,7 @@ macro_rules! backend {
                     // a zero on the diagonal of L: the inverse is infinite
                     return Err(Error::not_finite("potri"));
                 }
-                l.mirror_lower();
+                mirror_lower(threads, l.rb_mut())?;
                 check::finite_lower("potri", l.rb())
             }
 

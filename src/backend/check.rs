@@ -1,5 +1,6 @@
 //! The argument checks that every backend calls first, so that one error describes one mistake on all of them.
 
+use super::reduce::vectorized;
 use crate::error::{Error, Result, check_len, check_shape};
 use crate::mat::{MatRef, Op, Side};
 use crate::scalar::Scalar;
@@ -112,7 +113,10 @@ pub fn finite_slice<T: Scalar>(op: &'static str, x: &[T]) -> Result<()> {
 
 fn finite_cols<'a, T: Scalar>(op: &'static str, mut cols: impl Iterator<Item = &'a [T]>) -> Result<()> {
     // no branch within a column: comparisons joined by "and" vectorize, where a sum of floats would have to keep its order
-    let all_finite = cols.all(|c| c.iter().fold(true, |finite, &x| finite & (x.abs() < T::infinity())));
+    let all_finite = vectorized(
+        #[inline(always)]
+        || cols.all(|c| c.iter().fold(true, |finite, &x| finite & (x.abs() < T::infinity()))),
+    );
     if all_finite { Ok(()) } else { Err(Error::not_finite(op)) }
 }
 
@@ -152,7 +156,10 @@ impl<T: Scalar> PowerOfTwoScale<T> {
 
 /// The exact scaling that makes an eigensolver equivariant under powers of two; 1 for a zero matrix.
 pub fn power_of_two_scale<T: Scalar>(a: MatRef<'_, T>) -> PowerOfTwoScale<T> {
-    let max = (0..a.ncols()).map(|j| largest(&a.col(j)[j.min(a.nrows())..])).fold(T::ZERO, T::max);
+    let max = vectorized(
+        #[inline(always)]
+        || (0..a.ncols()).map(|j| largest(&a.col(j)[j.min(a.nrows())..])).fold(T::ZERO, T::max),
+    );
     if max == T::ZERO || !max.is_finite() {
         return PowerOfTwoScale { multiply: [T::ONE; 2], undo: [T::ONE; 2] };
     }
@@ -164,6 +171,7 @@ pub fn power_of_two_scale<T: Scalar>(a: MatRef<'_, T>) -> PowerOfTwoScale<T> {
 }
 
 /// max |x_i| without the NaN among them, by lanes that vectorize: a maximum does not depend on the order.
+#[inline(always)]
 fn largest<T: Scalar>(x: &[T]) -> T {
     const LANES: usize = 16;
     let larger = |max: T, x: T| if x.abs() > max { x.abs() } else { max };

@@ -16,6 +16,7 @@ use faer::linalg::{evd, matmul};
 use faer::mat::AsMatMut;
 use faer::{Accum, Par, Spec};
 
+use super::mirror::mirror_lower;
 use super::reference::scale;
 use super::{Backend, check, small};
 use crate::error::{Error, Result};
@@ -197,7 +198,7 @@ impl<T: Real> Backend<T> for Faer {
             blocked::invert(view_mut(work.rb_mut()), view(l.rb()), threads);
             blocked::gram(view_mut(l.rb_mut()), view(work.rb()), threads);
         }
-        l.mirror_lower();
+        mirror_lower(threads, l.rb_mut())?;
         check::finite_lower("potri", l.rb())
     }
 
@@ -217,9 +218,11 @@ impl<T: Real> Backend<T> for Faer {
             let (mut copy, stack) = faer::linalg::temp_mat_zeroed::<T, _, _>(n, n, stack);
             let mut copy = AsMatMut::as_mat_mut(&mut copy);
             for j in 0..n {
-                for (i, &x) in a.col(j).iter().enumerate().skip(j) {
-                    copy[(i, j)] = scale.scale(x);
-                }
+                let column = copy.as_mut().col_mut(j).subrows_mut(j, n - j);
+                let Some(column) = column.try_as_col_major_mut() else {
+                    unreachable!("faer's scratch is column-major")
+                };
+                column.as_slice_mut().iter_mut().zip(&a.col(j)[j..]).for_each(|(to, &x)| *to = scale.scale(x));
             }
             let values = faer::diag::DiagMut::from_slice_mut(&mut *w);
             evd::self_adjoint_evd(copy.as_ref(), values, Some(view_mut(a.rb_mut())), par, stack, params)

@@ -18,6 +18,8 @@ pub mod check;
 mod ctx;
 #[cfg(feature = "faer")]
 mod faer;
+mod mirror;
+pub(crate) mod reduce;
 mod reference;
 #[cfg(any(feature = "faer", feature = "blas"))]
 mod small;
@@ -100,8 +102,7 @@ pub trait Backend<T: Scalar>: Debug + Send + Sync {
     /// [`Error::Shape`](crate::Error::Shape) when the shapes do not fit.
     fn syrk(&self, threads: usize, alpha: T, a: MatRef<'_, T>, ta: Op, beta: T, mut c: MatMut<'_, T>) -> Result<()> {
         self.syrk_lower(threads, alpha, a, ta, beta, c.rb_mut())?;
-        c.mirror_lower();
-        Ok(())
+        mirror::mirror_lower(threads, c)
     }
 
     /// y ← α op(A) x + β y.  2 M N flops.

@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use super::apply::{kronecker_apply, two_sided_product};
 use crate::backend::Ctx;
+use crate::backend::reduce::vectorized;
 use crate::error::{Error, Result, check_shape};
 use crate::factor::{SymEigen, Tracking};
 use crate::mat::{Mat, MatMut, MatRef, Op};
@@ -295,8 +296,13 @@ impl<T: Scalar> KroneckerEigen<T> {
     /// v ← f(D_A ⊗ D_B) v for one vector in the eigenbasis.
     pub(crate) fn scale(&self, f: &impl Fn(T, T) -> T, v: &mut [T]) {
         let b = self.right.values();
-        for (column, &a) in v.chunks_mut(b.len().max(1)).zip(self.left.values()) {
-            column.iter_mut().zip(b).for_each(|(v, &b)| *v *= f(a, b));
-        }
+        vectorized(
+            #[inline(always)]
+            || {
+                for (column, &a) in v.chunks_mut(b.len().max(1)).zip(self.left.values()) {
+                    column.iter_mut().zip(b).for_each(|(v, &b)| *v *= f(a, b));
+                }
+            },
+        );
     }
 }

@@ -121,44 +121,6 @@ pub(super) fn top<T: Scalar>(a: MatRef<'_, T>, m: usize, j: usize, n: usize) -> 
     }
 }
 
-/// Σ a_i b_i in f64, vectorized. The order of the sum depends on the length only, never on the thread count.
-pub(super) fn dot<T: Scalar>(ctx: &Ctx<T>, a: &[T], b: &[T]) -> f64 {
-    dot_tree(ctx.threads(), a, b)
-}
-
-fn dot_tree<T: Scalar>(threads: usize, a: &[T], b: &[T]) -> f64 {
-    if a.len() <= MIN_PARALLEL {
-        return Arch::new().dispatch(Dot(a, b));
-    }
-    let half = a.len() / 2;
-    let ((a0, a1), (b0, b1)) = (a.split_at(half), b.split_at(half));
-    let (left, right) = if threads > 1 {
-        rayon::join(|| dot_tree(threads / 2, a0, b0), || dot_tree(threads - threads / 2, a1, b1))
-    } else {
-        (dot_tree(1, a0, b0), dot_tree(1, a1, b1))
-    };
-    left + right
-}
-
-struct Dot<'a, T>(&'a [T], &'a [T]);
-
-impl<T: Scalar> WithSimd for Dot<'_, T> {
-    type Output = f64;
-    #[inline(always)]
-    fn with_simd<S: pulp::Simd>(self, _simd: S) -> f64 {
-        const LANES: usize = 16;
-        let mut lanes = [0.0; LANES];
-        let (a, b) = (self.0.chunks_exact(LANES), self.1.chunks_exact(LANES));
-        let rest: f64 = a.remainder().iter().zip(b.remainder()).map(|(a, b)| a.f64() * b.f64()).sum();
-        for (a, b) in a.zip(b) {
-            for ((lane, a), b) in lanes.iter_mut().zip(a).zip(b) {
-                *lane += a.f64() * b.f64();
-            }
-        }
-        lanes.iter().sum::<f64>() + rest
-    }
-}
-
 /// Y ← Y + α X.
 pub(super) fn axpy<T: Scalar>(ctx: &Ctx<T>, alpha: T, x: MatRef<'_, T>, y: MatMut<'_, T>) {
     run(ctx, x.nrows(), (x, y), &Axpy(alpha));

@@ -17,6 +17,7 @@ use std::sync::{Mutex, PoisonError};
 use super::columns;
 use super::{Activation, Batch, Layer, Loss, MlpBuilder, Reduction, Workspace};
 use crate::backend::Ctx;
+use crate::backend::reduce::dot;
 use crate::error::{Result, check_len};
 use crate::mat::{Mat, MatRef};
 use crate::optim::{Objective, ParamLayout};
@@ -137,7 +138,7 @@ impl<T: Scalar> Mlp<T> {
 
     /// η/2 ‖θ‖².
     pub(super) fn penalty(&self, ctx: &Ctx<T>, theta: &[T]) -> f64 {
-        if self.l2 == T::ZERO { 0.0 } else { 0.5 * self.l2.f64() * columns::dot(ctx, theta, theta) }
+        if self.l2 == T::ZERO { 0.0 } else { 0.5 * self.l2.f64() * dot(ctx, theta, theta) }
     }
 
     /// A batch for this network, with its targets checked against the loss's domain.

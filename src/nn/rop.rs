@@ -21,6 +21,7 @@ use super::batch::view;
 use super::columns;
 use super::{Batch, Mlp, Workspace};
 use crate::backend::Ctx;
+use crate::backend::reduce::dot;
 use crate::error::{Result, check_len, check_shape};
 use crate::mat::{MatMut, MatRef, Op};
 use crate::optim::Objective;
@@ -223,7 +224,7 @@ impl<T: Scalar> Mlp<T> {
         for (k, product) in products.as_mut_slice().chunks_exact_mut((d * n).max(1)).enumerate() {
             let product = top_mut(product, d, n)?;
             if let Some(slopes) = &mut slopes {
-                let along = columns::dot(ctx, &ws.output_gradient[..d * n], product.rb().as_slice());
+                let along = dot(ctx, &ws.output_gradient[..d * n], product.rb().as_slice());
                 slopes[k] = self.weight(n) * along;
             }
             self.output_loss().factor_product(ctx, ws.outputs(), Op::Transpose, product)?;
@@ -231,7 +232,7 @@ impl<T: Scalar> Mlp<T> {
         let product = |k: usize| &products.as_slice()[k * d * n..(k + 1) * d * n];
         for j in 0..vectors.len() {
             for i in 0..=j {
-                let value = T::of(self.weight(n) * columns::dot(ctx, product(i), product(j)));
+                let value = T::of(self.weight(n) * dot(ctx, product(i), product(j)));
                 (*gram.at_mut(i, j), *gram.at_mut(j, i)) = (value, value);
             }
         }

@@ -31,9 +31,10 @@ use super::vectors;
 use super::{
     CurvatureClip, IterateAverage, KfacPreconditioner, LayerStructure, LayeredObjective, LevenbergMarquardt,
     ModelDamping, Optimizer, OverheadReport, QuadraticModel, RefreshReport, RefreshSchedule, StepReport, SubspaceStep,
-    TridiagonalPreconditioner, dot, finite_gradient, finite_loss,
+    TridiagonalPreconditioner, finite_gradient, finite_loss,
 };
 use crate::backend::Ctx;
+use crate::backend::reduce::dot;
 use crate::curvature::Damping;
 use crate::error::{Result, check_len};
 use crate::scalar::Scalar;
@@ -258,7 +259,7 @@ impl<T: Scalar, W> Kfac<T, W> {
                 let alpha = match norm_constraint {
                     None => learning_rate,
                     Some(limit) => {
-                        let slope = -dot(&state.gradient, &state.direction);
+                        let slope = -dot(ctx, &state.gradient, &state.direction);
                         learning_rate * CurvatureClip::new(limit)?.factor(learning_rate * learning_rate * slope)?
                     }
                 };

@@ -9,10 +9,9 @@ use super::kfac_blocks::EitherPreconditioner;
 use super::kfac_options::{GammaRule, GradientForm, KfacOptions, StepRule};
 use super::noise_scale::NoiseScale;
 use super::vectors::{self, inner_products};
-use super::{
-    LayerStructure, LayeredObjective, Passes, QuadraticModel, SubspaceStep, dot, finite_gradient, target_stream,
-};
+use super::{LayerStructure, LayeredObjective, Passes, QuadraticModel, SubspaceStep, finite_gradient, target_stream};
 use crate::backend::Ctx;
+use crate::backend::reduce::dot;
 #[cfg(feature = "serde")]
 use crate::error::check_len;
 use crate::error::{Error, Result};
@@ -144,7 +143,7 @@ impl<T: Scalar, W> State<T, W> {
         let Some((k, last)) = self.accumulated.last() else { return Ok(()) };
         let mut solved = ctx.scratch(last.len(), 1);
         self.preconditioner.precondition(ctx, last, solved.as_mut_slice())?;
-        self.noise.add(k, dot(last, solved.as_slice()), -dot(&self.gradient, &self.direction));
+        self.noise.add(k, dot(ctx, last, solved.as_slice()), -dot(ctx, &self.gradient, &self.direction));
         Ok(())
     }
 
@@ -171,7 +170,7 @@ impl<T: Scalar, W> State<T, W> {
             objective.ggn_gram_and_slopes(ctx, theta, batch, ws, vectors, gram.as_mut(), slopes)?;
         } else {
             objective.ggn_gram(ctx, theta, batch, ws, vectors, gram.as_mut())?;
-            slopes.iter_mut().zip(vectors).for_each(|(slope, v)| *slope = dot(&self.gradient, v));
+            slopes.iter_mut().zip(vectors).for_each(|(slope, v)| *slope = dot(ctx, &self.gradient, v));
         }
         passes.jvp += vectors.len() as u64;
         let [dd, du, uu] = inner_products(ctx, &self.direction, with_previous.then_some(&self.update));

@@ -1,76 +1,15 @@
 //! Passes over vectors of the length of θ, whose cost is that of memory: everything that one step needs of them at once, in
 //! one pass, shared between the threads.
 //!
-//! Vectors are cut by halves down to blocks, so that the order of every sum depends on the length alone and results are
-//! the same bits for any number of threads.
+//! Sums are those of [`reduce`](crate::backend::reduce): the same bits for any number of threads.
 //!
 //! Cost        one read (and write) of each vector named, and no more.
 //! Laws        the tests below, tests/kfac.rs.
 
-use pulp::{Arch, NullaryFnOnce};
-
 use crate::backend::Ctx;
+use crate::backend::reduce::{LANES, sum, vectorized};
 use crate::backend::sums::norm;
 use crate::scalar::Scalar;
-
-/// Elements of a block: enough to pay for a task.
-const BLOCK: usize = 1 << 15;
-/// Partial sums in a block.
-const LANES: usize = 16;
-
-/// Slices of one length, which can be cut at the same place.
-trait Halved: Sized + Send {
-    fn length(&self) -> usize;
-    fn cut(self, at: usize) -> (Self, Self);
-}
-
-impl<T: Sync> Halved for &[T] {
-    fn length(&self) -> usize {
-        self.len()
-    }
-    fn cut(self, at: usize) -> (Self, Self) {
-        self.split_at(at)
-    }
-}
-
-impl<T: Send> Halved for &mut [T] {
-    fn length(&self) -> usize {
-        self.len()
-    }
-    fn cut(self, at: usize) -> (Self, Self) {
-        self.split_at_mut(at)
-    }
-}
-
-impl<A: Halved, B: Halved> Halved for (A, B) {
-    fn length(&self) -> usize {
-        self.0.length()
-    }
-    fn cut(self, at: usize) -> (Self, Self) {
-        let ((a0, a1), (b0, b1)) = (self.0.cut(at), self.1.cut(at));
-        ((a0, b0), (a1, b1))
-    }
-}
-
-/// The sum of what `block` gives for every block.
-fn sum<V: Halved, const N: usize>(threads: usize, vectors: V, block: &(impl Fn(V) -> [f64; N] + Sync)) -> [f64; N] {
-    let n = vectors.length();
-    if n <= BLOCK {
-        return block(vectors);
-    }
-    let (left, right) = vectors.cut((n / 2).next_multiple_of(LANES));
-    let (a, b) = if threads > 1 {
-        rayon::join(|| sum(threads - threads / 2, left, block), || sum(threads / 2, right, block))
-    } else {
-        (sum(1, left, block), sum(1, right, block))
-    };
-    std::array::from_fn(|k| a[k] + b[k])
-}
-
-/// A closure compiled for the vector instructions of the CPU.
-fn vectorized<F: NullaryFnOnce>(f: F) -> F::Output {
-    Arch::new().dispatch(f)
-}
 
 /// (xᵀx, xᵀy, yᵀy), or (xᵀx, 0, 0) without y.
 pub(super) fn inner_products<T: Scalar>(ctx: &Ctx<T>, x: &[T], y: Option<&[T]>) -> [f64; 3] {
