@@ -12,6 +12,7 @@
 //! Laws        tests/batch_product.rs (equals the preconditioned product at sizes on both sides of the choice).
 
 use super::kronecker_inverse::{Parts, damped_reciprocal};
+use super::kronecker_range::Range;
 use super::{DampedSolver, EigenKroneckerInverse, KroneckerInverse};
 use crate::backend::Ctx;
 use crate::error::Result;
@@ -28,6 +29,12 @@ use crate::scalar::Scalar;
 pub fn batch_factors_are_cheaper(cases: usize, d_in: usize, d_out: usize) -> bool {
     let (b, m, n) = (cases as f64, d_in as f64, d_out as f64);
     b * (m * m + n * n) < m * n * (m + n)
+}
+
+/// Flops of the exact path from the factors, beside their product: to the eigenbases and back.
+fn rotated_product(cases: usize, d_in: usize, d_out: usize) -> f64 {
+    let (b, m, n) = (cases as f64, d_in as f64, d_out as f64);
+    2.0 * b * (m * m + n * n) + 2.0 * m * n * (m + n)
 }
 
 /// out ← α G Āᵀ in scratch, handed on.
@@ -67,7 +74,7 @@ impl<T: Scalar> KroneckerInverse<T> {
         alpha: T,
         g: MatRef<'_, T>,
         a: MatRef<'_, T>,
-        out: MatMut<'_, T>,
+        mut out: MatMut<'_, T>,
     ) -> Result<()> {
         let (d_in, d_out) = self.factor_dims();
         if !batch_factors_are_cheaper(a.ncols(), d_in, d_out) {
@@ -75,6 +82,12 @@ impl<T: Scalar> KroneckerInverse<T> {
         }
         match &self.parts {
             Parts::Exact(eigen) => {
+                if let Some(range) = Range::of(eigen, self.damping())
+                    && range.flops() < rotated_product(a.ncols(), d_in, d_out)
+                {
+                    ctx.gemm(alpha, g, Op::No, a, Op::Transpose, T::ZERO, out.rb_mut())?;
+                    return range.solve_in_place(ctx, out);
+                }
                 eigen.scale_product(ctx, |v| eigen.scale(&damped_reciprocal(self.damping()), v), alpha, g, a, out)
             }
             Parts::Factored { a: a_inverse, s: s_inverse, .. } => {

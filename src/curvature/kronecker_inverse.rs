@@ -13,13 +13,14 @@
 //!             section 6.3.
 
 use super::factor_inverse::{FactorInverse, invert};
+use super::kronecker_range::Range;
 use super::roots::KroneckerInverseRoot;
 use super::{
     DampedSolver, Damping, Fidelity, HasInverseSquareRoot, HasLogDeterminant, KroneckerDamping, PiRule, Recovery,
     SolvePath, SolveReport,
 };
 use crate::backend::Ctx;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, check_shape};
 use crate::factor::{OnFailure, Tracking};
 use crate::kronecker::{KroneckerEigen, kronecker_apply, two_sided_product};
 use crate::linop::{LinearOperator, Preconditioner, SelfAdjoint};
@@ -250,9 +251,16 @@ impl<T: Scalar> KroneckerInverse<T> {
     ///
     /// # Errors
     /// [`Error::Shape`].
-    pub fn precondition_matrix(&self, ctx: &Ctx<T>, v: MatRef<'_, T>, out: MatMut<'_, T>) -> Result<()> {
+    pub fn precondition_matrix(&self, ctx: &Ctx<T>, v: MatRef<'_, T>, mut out: MatMut<'_, T>) -> Result<()> {
         match &self.parts {
-            Parts::Exact(eigen) => eigen.map_matrix(ctx, damped_reciprocal(self.lambda), v, out),
+            Parts::Exact(eigen) => match Range::of(eigen, self.lambda) {
+                Some(range) => {
+                    check_shape("KroneckerInverse: out", v.shape(), out.shape())?;
+                    out.copy_from(v)?;
+                    range.solve_in_place(ctx, out)
+                }
+                None => eigen.map_matrix(ctx, damped_reciprocal(self.lambda), v, out),
+            },
             Parts::Factored { a, s, .. } => {
                 let (a, s) = ((a.matrix().as_ref(), Op::No), (s.matrix().as_ref(), Op::No));
                 two_sided_product(ctx, T::ONE, a, s, v, T::ZERO, out)
@@ -266,7 +274,10 @@ impl<T: Scalar> KroneckerInverse<T> {
     /// [`Error::Shape`].
     pub fn precondition_in_place(&self, ctx: &Ctx<T>, mut v: MatMut<'_, T>) -> Result<()> {
         match &self.parts {
-            Parts::Exact(eigen) => eigen.map_in_place(ctx, damped_reciprocal(self.lambda), v),
+            Parts::Exact(eigen) => match Range::of(eigen, self.lambda) {
+                Some(range) => range.solve_in_place(ctx, v),
+                None => eigen.map_in_place(ctx, damped_reciprocal(self.lambda), v),
+            },
             Parts::Factored { a, s, .. } => {
                 let mut half = ctx.scratch(v.nrows(), v.ncols());
                 ctx.gemm(T::ONE, s.matrix().as_ref(), Op::No, v.rb(), Op::No, T::ZERO, half.as_mut())?;
@@ -314,9 +325,19 @@ impl<T: Scalar> LinearOperator<T> for KroneckerInverse<T> {
         (d_in * d_out, d_in * d_out)
     }
 
-    fn apply_into(&self, ctx: &Ctx<T>, x: MatRef<'_, T>, y: MatMut<'_, T>) -> Result<()> {
+    fn apply_into(&self, ctx: &Ctx<T>, x: MatRef<'_, T>, mut y: MatMut<'_, T>) -> Result<()> {
         match &self.parts {
-            Parts::Exact(eigen) => eigen.map_apply(ctx, damped_reciprocal(self.lambda), x, y),
+            Parts::Exact(eigen) => match Range::of(eigen, self.lambda) {
+                Some(range) => {
+                    let (d_in, d_out) = self.factor_dims();
+                    check_shape("KroneckerInverse: X", (d_in * d_out, x.ncols()), x.shape())?;
+                    y.copy_from(x)?;
+                    (0..y.ncols()).try_for_each(|k| {
+                        range.solve_in_place(ctx, MatMut::from_slice(y.col_mut(k), d_out, d_in, d_out.max(1))?)
+                    })
+                }
+                None => eigen.map_apply(ctx, damped_reciprocal(self.lambda), x, y),
+            },
             Parts::Factored { a, s, .. } => {
                 let (a, s) = ((a.matrix().as_ref(), Op::No), (s.matrix().as_ref(), Op::No));
                 kronecker_apply(ctx, T::ONE, a, s, x, T::ZERO, y)

@@ -46,6 +46,7 @@ mod kronecker_cholesky;
 mod kronecker_inverse;
 mod kronecker_n;
 mod kronecker_n_inverse;
+mod kronecker_range;
 mod low_rank;
 mod low_rank_inverse;
 mod matrix_free;

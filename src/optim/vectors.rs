@@ -113,6 +113,7 @@ pub(super) fn take_step<T: Scalar>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::backend::reduce::BLOCK;
     use crate::testing::gallery::uniform;
 
     const LENGTHS: [usize; 7] = [0, 1, 15, 17, BLOCK - 1, BLOCK + 1, 3 * BLOCK + 5];

@@ -30,6 +30,8 @@ mod kinds;
 mod kronecker3;
 #[path = "../kronecker_cholesky.rs"]
 mod kronecker_cholesky;
+#[path = "../kronecker_range.rs"]
+mod kronecker_range;
 #[path = "../low_rank.rs"]
 mod low_rank;
 #[path = "../matrix_free.rs"]
