@@ -38,7 +38,7 @@ def arguments():
     parser.add_argument("--rows", default="", help="only rows whose name contains one of these, by commas")
     parser.add_argument("--backends", default=",".join(OURS))
     parser.add_argument("--mnist", help="folder with MNIST's IDX files: adds the loss after --curve-seconds of training")
-    parser.add_argument("--curve-seconds", type=float, default=40)
+    parser.add_argument("--curve-seconds", default="10,20,40", help="of training, each a run of its own")
     parser.add_argument("--curve-dampings", default="0.1,1", help="initial dampings that every program gets")
     parser.add_argument("--quick", action="store_true", help="one short turn: whether everything runs, not how fast")
     settings = parser.parse_args()
@@ -117,14 +117,16 @@ def curves(players, settings):
         for name in (*settings.backends.split(","), "kfac_jax"):
             if name not in players or "scipy" not in players:
                 continue
-            try:
-                run = players[name].ask(f"curve {settings.curve_seconds} {damping}")
-                loss = players["scipy"].ask(f"evaluate {run['parameters']}")["loss"]
-                found.append(dict(name=name, damping=float(damping), steps=run["steps"], seconds=run["seconds"],
-                                  loss=loss))
-                print(f"  {name}, λ = {damping}: {loss:.3f} after {run['steps']} steps", flush=True)
-            except Missing as why:
-                print(f"  without {name}: {why}", flush=True)
+            for limit in settings.curve_seconds.split(","):
+                try:
+                    run = players[name].ask(f"curve {limit} {damping}")
+                    loss = players["scipy"].ask(f"evaluate {run['parameters']}")["loss"]
+                except Missing as why:
+                    print(f"  without {name}: {why}", flush=True)
+                    break
+                found.append(dict(name=name, damping=float(damping), limit=float(limit), steps=run["steps"],
+                                  seconds=run["seconds"], loss=loss))
+                print(f"  {name}, λ = {damping}: {loss:.3f} after {limit} s, {run['steps']} steps", flush=True)
     return found
 
 
@@ -176,7 +178,7 @@ def main():
         writer.ask("inputs")
         writer.stop()
         results = dict(machine=machine(), rounds=settings.rounds, seconds=settings.seconds, quick=settings.quick,
-                       curve_seconds=settings.curve_seconds, parts=[])
+                       parts=[])
         for threads in map(int, settings.threads.split(",")):
             results["parts"].append(part(binary, folder, threads, settings))
             # after each part, so that a run that is cut short leaves what it has

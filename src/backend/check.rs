@@ -92,7 +92,7 @@ pub fn square<T: Scalar>(op: &'static str, a: MatRef<'_, T>) -> Result<usize> {
 /// # Errors
 /// [`Error::NotFinite`].
 pub fn finite_lower<T: Scalar>(op: &'static str, a: MatRef<'_, T>) -> Result<()> {
-    finite_cols(op, (0..a.ncols()).map(|j| &a.col(j)[j.min(a.nrows())..]))
+    finite_cols(op, a.nrows(), (0..a.ncols()).map(|j| &a.col(j)[j.min(a.nrows())..]))
 }
 
 /// `Ok` when the view holds no NaN or infinity.
@@ -100,7 +100,7 @@ pub fn finite_lower<T: Scalar>(op: &'static str, a: MatRef<'_, T>) -> Result<()>
 /// # Errors
 /// [`Error::NotFinite`].
 pub fn finite<T: Scalar>(op: &'static str, a: MatRef<'_, T>) -> Result<()> {
-    finite_cols(op, a.cols())
+    finite_cols(op, a.nrows(), a.cols())
 }
 
 /// `Ok` when the slice holds no NaN or infinity.
@@ -108,16 +108,27 @@ pub fn finite<T: Scalar>(op: &'static str, a: MatRef<'_, T>) -> Result<()> {
 /// # Errors
 /// [`Error::NotFinite`].
 pub fn finite_slice<T: Scalar>(op: &'static str, x: &[T]) -> Result<()> {
-    finite_cols(op, std::iter::once(x))
+    finite_cols(op, x.len(), std::iter::once(x))
 }
 
-fn finite_cols<'a, T: Scalar>(op: &'static str, mut cols: impl Iterator<Item = &'a [T]>) -> Result<()> {
+fn finite_cols<'a, T: Scalar>(op: &'static str, rows: usize, cols: impl Iterator<Item = &'a [T]>) -> Result<()> {
+    /// Below so many rows the choice of the vector instructions takes longer than what they save.
+    const FEW: usize = 32;
+    let found = if rows < FEW {
+        all_finite(cols)
+    } else {
+        vectorized(
+            #[inline(always)]
+            || all_finite(cols),
+        )
+    };
+    if found { Ok(()) } else { Err(Error::not_finite(op)) }
+}
+
+#[inline(always)]
+fn all_finite<'a, T: Scalar>(mut cols: impl Iterator<Item = &'a [T]>) -> bool {
     // no branch within a column: comparisons joined by "and" vectorize, where a sum of floats would have to keep its order
-    let all_finite = vectorized(
-        #[inline(always)]
-        || cols.all(|c| c.iter().fold(true, |finite, &x| finite & (x.abs() < T::infinity()))),
-    );
-    if all_finite { Ok(()) } else { Err(Error::not_finite(op)) }
+    cols.all(|c| c.iter().fold(true, |finite, &x| finite & (x.abs() < T::infinity())))
 }
 
 /// An exact change of scale: the power of two that brings max|a_ij| of a lower triangle into [1, 2).
