@@ -4,8 +4,8 @@
 //! exact      V ↦ Q_S ((Q_Sᵀ V Q_A) ∘ [1 / (s_i a_j + λ)]) Q_Aᵀ          (Eq 23)
 //! factored   V ↦ S̃⁻¹ V Ã⁻¹                                             (Eq 22 with the damped factors of Eq 24)
 //! ```
-//! Cost        a solve of one d_out x d_in matrix: exact 4 products, 4 d_in d_out (d_in + d_out) flops; factored 2
-//!             products and half of it. A new λ: exact O(1), factored d_in³ + d_out³.
+//! Cost        a solve of one d_out x d_in matrix: exact 4 products, 4 d_in d_out (d_in + d_out) flops or less
+//!             (`kronecker_range`); factored 2 products and half of it. A new λ: exact O(1), factored d_in³ + d_out³.
 //! Deviations  eigenvalue products below zero count as 0 (positive semidefinite by promise), so the exact inverse is
 //!             positive definite for every λ > 0.
 //! Laws        tests/curvatures.rs (residuals, redamp = damped without a factorization), tests/curvature_allocations.rs.

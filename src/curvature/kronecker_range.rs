@@ -9,6 +9,7 @@
 //!
 //! Cost        4 min(k_A d_out (d_in + k_S), k_S d_in (d_out + k_A)) flops a d_out x d_in matrix, in place of
 //!             4 d_in d_out (d_in + d_out).
+//! Deviations  differs from the whole by the rounding of the factors: 4 ε max a max s, relative to λ.
 //! Laws        the tests below; tests/kronecker_range.rs.
 
 use super::Damping;

@@ -82,7 +82,7 @@ const STATISTICS: f64 = 0.01;
 /// aᵣ: the same of the inverses.
 const REFRESH: f64 = 0.01;
 /// a_c: worsening by half of the cases.
-const CASES: f64 = 0.02;
+const CASES: f64 = 0.05;
 /// a_e: worsening by factored in place of exact damping.
 const FACTORED: f64 = 0.02;
 
