@@ -62,19 +62,17 @@ impl<'e, T: Scalar> Range<'e, T> {
         (range.flops() < whole(a.len(), s.len())).then_some(range)
     }
 
-    fn input_first(&self) -> f64 {
-        let ((d_in, d_out), (k_a, k_s)) = ((self.eigen.left().dim(), self.eigen.right().dim()), self.ranks);
-        4.0 * k_a as f64 * d_out as f64 * (d_in + k_s) as f64
-    }
-
-    fn output_first(&self) -> f64 {
-        let ((d_in, d_out), (k_a, k_s)) = ((self.eigen.left().dim(), self.eigen.right().dim()), self.ranks);
-        4.0 * k_s as f64 * d_in as f64 * (d_out + k_a) as f64
+    /// Flops with the input side first, and with the output side first.
+    fn each_way(&self) -> [f64; 2] {
+        let (d_in, d_out) = (self.eigen.left().dim() as f64, self.eigen.right().dim() as f64);
+        let (k_a, k_s) = (self.ranks.0 as f64, self.ranks.1 as f64);
+        [4.0 * k_a * d_out * (d_in + k_s), 4.0 * k_s * d_in * (d_out + k_a)]
     }
 
     /// Of [`Range::solve_in_place`].
     pub(super) fn flops(&self) -> f64 {
-        self.input_first().min(self.output_first())
+        let [input_first, output_first] = self.each_way();
+        input_first.min(output_first)
     }
 
     /// V ← (A ⊗ S + λI)⁻¹ V for one d_out x d_in matrix.
@@ -82,7 +80,8 @@ impl<'e, T: Scalar> Range<'e, T> {
         let ((q_a, a), (q_s, s)) = (upper(self.eigen.left(), self.ranks.0)?, upper(self.eigen.right(), self.ranks.1)?);
         let ((k_a, k_s), reciprocal) = (self.ranks, T::ONE / self.lambda.get());
         let mut inner = ctx.scratch(k_s, k_a);
-        if self.input_first() <= self.output_first() {
+        let [input_first, output_first] = self.each_way();
+        if input_first <= output_first {
             let mut half = ctx.scratch(v.nrows(), k_a);
             ctx.gemm(T::ONE, v.rb(), Op::No, q_a, Op::No, T::ZERO, half.as_mut())?;
             ctx.gemm(T::ONE, q_s, Op::Transpose, half.as_ref(), Op::No, T::ZERO, inner.as_mut())?;
