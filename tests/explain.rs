@@ -81,6 +81,10 @@ fn an_overhead_report_is_a_sentence() {
         assert!(text.contains(phrase), "{phrase} in\n{text}");
     }
     assert!(!text.contains("measured"));
+    // nothing is left to be bought, or all is spent
+    let saturated = [3.0, 3.9].map(|predicted| OverheadReport { predicted, ..fresh }.is_saturated());
+    assert_eq!((saturated, report.is_saturated()), ([true, false], false));
+    assert!(text.ends_with("all that helps"), "{text}");
     for x in [1e-300, 1.0 / 3.0, 9.87654321e300, f64::NAN] {
         let longest = KfacPlan { update_interval: u64::MAX, refresh_interval: u64::MAX, ..plan };
         let text = OverheadReport { limit: x, plan: longest, predicted: x, measured: Some(x) }.to_string();

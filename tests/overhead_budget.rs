@@ -14,7 +14,7 @@ use pullback::optim::{
     LayerStructure, ModelDamping, Objective, Optimizer, OverheadBudget, PlanCosts, Rejection, StepRule,
 };
 use pullback::testing::tolerance;
-use pullback::{Ctx, Error, Op};
+use pullback::{Ctx, Error, MatRef, Op};
 
 type Optim = Kfac<f64, Workspace<f64>>;
 
@@ -247,7 +247,7 @@ fn what_costs_nothing_is_at_its_freshest() {
     let costs = PlanCosts { gradient: 1.0, statistics: [1e-9; 4], inverses: free, eigenbases: free };
     assert_eq!(costs.best_plan(1.1, 0.0), KfacPlan::FRESHEST);
     // and as many batches as their noise asks for
-    assert_eq!(costs.best_plan(1.1, 6.0), KfacPlan { update_interval: 6, ..KfacPlan::FRESHEST });
+    assert_eq!(costs.best_plan(1.1, 6.0), KfacPlan { update_interval: 3, ..KfacPlan::FRESHEST });
     let closed = PlanCosts { eigenbases: DampingPathCosts::CLOSED, ..costs };
     assert_eq!(closed.best_plan(1.1, 0.0), KfacPlan { path: DampingPath::Inverses, ..KfacPlan::FRESHEST });
 }
@@ -356,6 +356,43 @@ fn the_plan_is_what_is_done() {
         }
         assert!(update >= 10 && probes <= 5 + update / 16, "{limit}: {probes} of {update}");
     }
+}
+
+/// Mean eigenvalue of the blocks: Σ tr A tr S over the number of parameters.
+fn mean_eigenvalue(kfac: &Optim, p: &Problem) -> f64 {
+    let preconditioner = kfac.preconditioner().unwrap();
+    let trace = |m: MatRef<'_, f64>| (0..m.nrows()).map(|i| m.at(i, i)).sum::<f64>();
+    let layers = (0..p.net.layout().blocks().len()).map(|layer| preconditioner.factors(layer).unwrap());
+    layers.map(|f| trace(f.a()) * trace(f.s())).sum::<f64>() / p.theta.len() as f64
+}
+
+#[test]
+fn exact_damping_is_chosen_only_where_lambda_is_a_hundredth_of_the_mean_eigenvalue() {
+    let ctx = Ctx::default();
+    let mut ends = Vec::new();
+    for lambda in (-16..8).map(|e| 2f64.powi(e)) {
+        let mut p = net(Activation::Tanh, Loss::SquaredError);
+        // all that there is can be afforded
+        let mut kfac: Optim = Kfac::new(KfacOptions { lambda, adaptation: None, ..by_flops(1e3) }).unwrap();
+        let mut open = true;
+        for _ in 0..4 {
+            let update = kfac.overhead().map_or(0, |report| report.plan.update_interval);
+            for batch in 0.. {
+                let moved = kfac.step(&ctx, &p.net, &mut p.theta, &p.batch).unwrap().alpha.is_some();
+                if batch == 0 {
+                    let path = kfac.overhead().unwrap().plan.path;
+                    assert_eq!(path == DampingPath::Eigenbases, open, "{lambda} {update}");
+                }
+                if moved {
+                    break;
+                }
+            }
+            // what was closed once is not worth a change later
+            open &= lambda >= 0.01 * mean_eigenvalue(&kfac, &p);
+        }
+        ends.push(open);
+    }
+    assert!(ends.is_sorted() && !ends[0] && ends[ends.len() - 1], "{ends:?}");
 }
 
 #[test]

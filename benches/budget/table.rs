@@ -124,24 +124,25 @@ fn one(rows: &[&Row]) -> String {
     text += "|---|---|---|---|---|---|---|---|---|---|\n";
     settings.iter().for_each(|setting| text += &setting.cells());
     text.push('\n');
-    let best = |most: f64| {
-        let fixed = settings.iter().filter(|s| s.0[0].kind == "fixed" && s.overhead() <= most);
+    let best = |least: f64, most: f64| {
+        let fixed = settings.iter().filter(|s| s.0[0].kind == "fixed" && (least..=most).contains(&s.overhead()));
         fixed.min_by(|a, b| a.loss().total_cmp(&b.loss()))
     };
     for setting in settings.iter().filter(|s| s.0[0].kind == "budget") {
         let limit = setting.0[0].limit.unwrap_or(f64::NAN);
         let _ = write!(text, "- budget {limit}: overhead {:+.0} %", 100.0 * (setting.overhead() / limit - 1.0));
-        for (what, most) in [("within the budget and 15 %", 1.15 * limit), ("of all", f64::INFINITY)] {
-            match best(most) {
+        let about = (0.85 * limit, 1.15 * limit);
+        for (what, (least, most)) in [("at this cost", about), ("of all", (0.0, f64::INFINITY))] {
+            match best(least, most) {
                 Some(best) => {
                     let losses = |setting: &Setting<'_>| setting.sorted(|row| Some(row.loss));
                     let (mine, theirs) = (setting.loss(), best.loss());
                     let verdict = if mine <= theirs {
-                        "no worse"
+                        "no worse".to_owned()
                     } else if losses(setting).first() <= losses(best).last() {
-                        "within the seeds"
+                        "within the seeds".to_owned()
                     } else {
-                        "worse"
+                        format!("worse by {:.1} %", 100.0 * (mine / theirs - 1.0))
                     };
                     let _ = write!(text, "; best fixed {what} {}: {verdict}", short(theirs));
                 }

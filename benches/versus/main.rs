@@ -6,7 +6,8 @@
 //! inputs                                 writes what all programs work on into the folder; {"ok": true}
 //! prepare ROW                            sets ROW up, runs it once; {"check": a number of the result} or {"missing": "why"}
 //! turn SECONDS                           {"seconds": [of each call, steps of an optimizer apart]}
-//! curve SECONDS DAMPING                  trains on MNIST; {"steps": n, "seconds": s, "parameters": file of θ}
+//! curve SECONDS DAMPING K                trains on MNIST, K batches an update; {"batches": n, "seconds": s, "parameters": file
+//!                                        of θ}
 //! ```
 //! Nothing runs between two requests, so that only one program works at a time. The thread count is an argument; CPUs are
 //! pinned by the caller.
@@ -95,8 +96,9 @@ fn answer(settings: &Settings, current: &mut Option<Box<dyn Task>>, request: &st
             Ok(json!({ "seconds": task::turn(&mut **task, rest.parse()?)? }))
         }
         "curve" => {
-            let (seconds, damping) = rest.split_once(' ').ok_or("curve SECONDS DAMPING")?;
-            curve::train(settings, seconds.parse()?, damping.parse()?)
+            let words: Vec<&str> = rest.split(' ').collect();
+            let [seconds, damping, k] = words[..] else { return Err("curve SECONDS DAMPING K".into()) };
+            curve::train(settings, seconds.parse()?, damping.parse()?, k.parse()?)
         }
         _ => Err(format!("no such request: {request}").into()),
     }

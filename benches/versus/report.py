@@ -44,13 +44,15 @@ def curve_rows(part):
     if not curves:
         return []
     limits = sorted({c["limit"] for c in curves})
-    lines = ["Loss on 10000 training cases after so many seconds of training on MNIST, in nats a case (steps):", "",
-             "| program | initial λ | " + " | ".join(f"{limit:g} s" for limit in limits) + " |",
-             "|---|---|" + "---|" * len(limits)]
-    for name, damping in dict.fromkeys((c["name"], c["damping"]) for c in curves):
-        runs = {c["limit"]: f"{c['loss']:.2f} ({c['steps']})" for c in curves
-                if (c["name"], c["damping"]) == (name, damping)}
-        lines.append(f"| {name} | {damping:g} | " + " | ".join(runs.get(limit, "-") for limit in limits) + " |")
+    lines = ["Loss on 10000 training cases after so many seconds of training on MNIST, in nats a case (batches of 512):",
+             "", "| program | batches an update | initial λ | " + " | ".join(f"{limit:g} s" for limit in limits) + " |",
+             "|---|---|---|" + "---|" * len(limits)]
+    setting = lambda c: (c["together"], c["damping"], c["name"])  # noqa: E731
+    for together, damping, name in dict.fromkeys(map(setting, curves)):
+        runs = {c["limit"]: f"{c['loss']:.2f} ({c['batches']})" for c in curves
+                if setting(c) == (together, damping, name)}
+        cells = " | ".join(runs.get(limit, "-") for limit in limits)
+        lines.append(f"| {name} | {together} | {damping:g} | {cells} |")
     return [*lines, ""]
 
 

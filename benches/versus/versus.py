@@ -7,6 +7,7 @@
 Writes versus.md and versus.json to --out. A peer that is not installed is named and left out. See README.md.
 """
 import argparse
+import itertools
 import json
 import os
 import platform
@@ -38,8 +39,9 @@ def arguments():
     parser.add_argument("--rows", default="", help="only rows whose name contains one of these, by commas")
     parser.add_argument("--backends", default=",".join(OURS))
     parser.add_argument("--mnist", help="folder with MNIST's IDX files: adds the loss after --curve-seconds of training")
-    parser.add_argument("--curve-seconds", default="10,20,40", help="of training, each a run of its own")
-    parser.add_argument("--curve-dampings", default="0.1,1", help="initial dampings that every program gets")
+    parser.add_argument("--curve-seconds", default="8.25,16.5,40", help="of training, each a run of its own")
+    parser.add_argument("--curve-dampings", default="0.05,0.1", help="initial dampings that every program gets")
+    parser.add_argument("--curve-batches", default="1,2", help="batches of 512 whose gradients make one update")
     parser.add_argument("--quick", action="store_true", help="one short turn: whether everything runs, not how fast")
     settings = parser.parse_args()
     if settings.quick:
@@ -111,22 +113,24 @@ def start(binary, folder, threads, settings, names):
 
 
 def curves(players, settings):
-    """Loss after so many seconds of training, each program with each initial damping, in turn."""
+    """Loss after so many seconds of training, each program with each setting, in turn."""
     found = []
-    for damping in settings.curve_dampings.split(","):
+    each = itertools.product(settings.curve_batches.split(","), settings.curve_dampings.split(","))
+    for together, damping in each:
         for name in (*settings.backends.split(","), "kfac_jax"):
             if name not in players or "scipy" not in players:
                 continue
             for limit in settings.curve_seconds.split(","):
                 try:
-                    run = players[name].ask(f"curve {limit} {damping}")
+                    run = players[name].ask(f"curve {limit} {damping} {together}")
                     loss = players["scipy"].ask(f"evaluate {run['parameters']}")["loss"]
                 except Missing as why:
                     print(f"  without {name}: {why}", flush=True)
                     break
-                found.append(dict(name=name, damping=float(damping), limit=float(limit), steps=run["steps"],
-                                  seconds=run["seconds"], loss=loss))
-                print(f"  {name}, λ = {damping}: {loss:.3f} after {limit} s, {run['steps']} steps", flush=True)
+                found.append(dict(name=name, damping=float(damping), together=int(together), limit=float(limit),
+                                  batches=run["batches"], seconds=run["seconds"], loss=loss))
+                print(f"  {name}, λ = {damping}, {together} batch(es) an update: {loss:.3f} after {limit} s, "
+                      f"{run['batches']} batches", flush=True)
     return found
 
 

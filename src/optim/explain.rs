@@ -66,6 +66,9 @@ impl Display for OverheadReport {
             DampingPath::Eigenbases => "eigenbases",
         };
         parts.push(format!("{} by {path}", every("refresh", plan.refresh_interval, updates)));
+        if self.is_saturated() {
+            parts.push("all that helps".to_owned());
+        }
         write_parts(f, &parts)
     }
 }

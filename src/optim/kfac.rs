@@ -244,7 +244,7 @@ impl<T: Scalar, W> Kfac<T, W> {
             report.passes.backward += 1;
         } else {
             state.direction(ctx)?;
-            if self.control.as_ref().is_some_and(OverheadControl::plans_anew) {
+            if self.control.as_ref().is_some_and(OverheadControl::measures_noise) {
                 state.measure_noise(ctx)?;
             }
         }
@@ -282,6 +282,7 @@ impl<T: Scalar, O: LayeredObjective<T>> Optimizer<T, O> for Kfac<T, O::Workspace
         let fresh = self.state.is_none();
         self.state_for(objective, theta)?;
         self.follow_budget(objective, batch)?;
+        let planning = watch.lap();
         let mut report = StepReport { lambda: Some(T::of(self.lambda())), ..StepReport::default() };
         match self.evaluate(ctx, objective, theta, batch, &mut report) {
             Ok(true) => {}
@@ -296,8 +297,9 @@ impl<T: Scalar, O: LayeredObjective<T>> Optimizer<T, O> for Kfac<T, O::Workspace
         let statistics = report.seconds.curvature;
         report.seconds.gradient = watch.lap() - statistics;
         if !self.gather() {
-            report.seconds.search = watch.lap();
-            self.observe(&report, statistics, report.seconds.search, false);
+            let pass = watch.lap();
+            report.seconds.search = pass;
+            self.observe(&mut report, planning, statistics, pass, false);
             return Ok(report);
         }
         let proposal = self.propose(ctx, objective, theta, batch, &mut report)?;
@@ -346,7 +348,7 @@ impl<T: Scalar, O: LayeredObjective<T>> Optimizer<T, O> for Kfac<T, O::Workspace
             average.update(theta);
         }
         report.seconds.search = pass + watch.lap();
-        self.observe(&report, statistics, pass, true);
+        self.observe(&mut report, planning, statistics, pass, true);
         Ok(report)
     }
 }

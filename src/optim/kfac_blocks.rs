@@ -111,6 +111,14 @@ impl<T: Scalar> EitherPreconditioner<T> {
         }
     }
 
+    /// Of the blocks of the layers with two factors; `None` before there are any.
+    pub(super) fn mean_eigenvalue(&self) -> Option<f64> {
+        match self {
+            Diagonal(p) => p.mean_eigenvalue(),
+            Tridiagonal(_) => None,
+        }
+    }
+
     /// The damping of refreshes to come and the updates that each is to serve, where there is a choice.
     pub(super) fn set_refreshes(&mut self, damping: KroneckerDamping<T>, updates: u64) {
         if let Diagonal(p) = self {

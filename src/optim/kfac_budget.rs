@@ -4,7 +4,7 @@
 
 use super::Kfac;
 use crate::error::{Error, Result};
-use crate::optim::kfac_phases::{Phases, probes};
+use crate::optim::kfac_phases::{Phases, probes, takes_exact_damping};
 use crate::optim::phase_meter::Laps;
 use crate::optim::{LayeredObjective, StepReport};
 use crate::scalar::Scalar;
@@ -15,6 +15,7 @@ impl<T: Scalar, W> Kfac<T, W> {
     where
         O: LayeredObjective<T, Workspace = W>,
     {
+        let lambda = self.lambda();
         let (Some(control), Some(state)) = (&mut self.control, &mut self.state) else { return Ok(()) };
         if state.accumulated.batches > 0 {
             return Ok(());
@@ -23,20 +24,29 @@ impl<T: Scalar, W> Kfac<T, W> {
         let cases = cases.ok_or_else(|| Error::invalid("overhead budget", "the objective tells no factored_cases"))?;
         let options = &mut self.options;
         let flops = || Phases::flops(options, &state.preconditioner.layers(objective.layout()), cases);
-        if let Some(plan) = control.choose(cases, probes(options), state.noise.batches(), flops) {
-            options.update_interval = plan.update_interval;
-            options.statistics_interval = plan.statistics_interval;
-            options.statistics_cases = plan.statistics_cases(cases);
-            options.refresh_interval = plan.refresh_interval;
-            options.damping = plan.path.damping(options.damping);
-            state.preconditioner.set_refreshes(options.damping, plan.refresh_interval);
-        }
+        let exact = takes_exact_damping(lambda + objective.l2().f64(), state.preconditioner.mean_eigenvalue());
+        let plan = control.choose(cases, probes(options), exact, state.noise.batches(), flops);
+        options.update_interval = plan.update_interval;
+        options.statistics_interval = plan.statistics_interval;
+        options.statistics_cases = plan.statistics_cases(cases);
+        options.refresh_interval = plan.refresh_interval;
+        options.damping = plan.path.damping(options.damping);
+        state.preconditioner.set_refreshes(options.damping, plan.refresh_interval);
         Ok(())
     }
 
-    pub(super) fn observe(&mut self, report: &StepReport<T>, statistics: f64, pass: f64, update: bool) {
+    /// After a batch. Planning joins the report last, so that it counts for no phase.
+    pub(super) fn observe(
+        &mut self,
+        report: &mut StepReport<T>,
+        planning: f64,
+        statistics: f64,
+        pass: f64,
+        update: bool,
+    ) {
         if let Some(control) = &mut self.control {
-            control.observe(&Laps::of(report, statistics, pass, update));
+            control.observe(&Laps::of(report, planning, statistics, pass, update));
         }
+        report.seconds.search += planning;
     }
 }

@@ -99,17 +99,28 @@ impl Phases<f64> {
         }
     }
 
-    /// From phases to what a plan is priced by; `probes` is the share of updates after which the loss is measured.
-    pub(super) fn plan_costs(&self, probes: f64) -> PlanCosts {
+    /// From phases to what a plan is priced by; `probes` is the share of updates after which the loss is measured, and
+    /// without `exact` the path of exact damping is closed.
+    pub(super) fn plan_costs(&self, probes: f64, exact: bool) -> PlanCosts {
         let path =
             |i: usize| DampingPathCosts { refresh: self.refresh[i], update: self.solve[i] + probes * self.probe };
+        let eigenbases = if exact { path(DampingPath::Eigenbases.index()) } else { DampingPathCosts::CLOSED };
         PlanCosts {
             gradient: self.gradient + self.pass,
             statistics: self.statistics,
             inverses: path(DampingPath::Inverses.index()),
-            eigenbases: path(DampingPath::Eigenbases.index()),
+            eigenbases,
         }
     }
+}
+
+/// Share of the mean eigenvalue of the blocks from which λ + η lets exact damping be chosen. Below it exact damping leaves
+/// nearly undamped what factored damping holds back by √λ, and there the moments are mostly noise (docs/damping.md).
+const EXACT_FROM: f64 = 0.01;
+
+/// Whether exact damping at λ + η is as safe as factored damping, for blocks of this mean eigenvalue, if that is known yet.
+pub(super) fn takes_exact_damping(damping: f64, mean_eigenvalue: Option<f64>) -> bool {
+    mean_eigenvalue.is_none_or(|mean| damping >= EXACT_FROM * mean)
 }
 
 /// Share of the updates after which the loss is measured.

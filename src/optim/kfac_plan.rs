@@ -3,13 +3,13 @@
 //! ```text
 //! overhead    1 + (U + S(c)/Iₛ + R/Iᵣ) / (k G)      G a step of SGD, U an update, S statistics of c cases, R a refresh;
 //!                                                    k batches an update, Iₛ and Iᵣ updates between
-//! staleness   (k + N)²/k (1 + aₛ (Iₛ-1)) (1 + aᵣ (Iᵣ-1)) (1 + a_c log₂ B/c) (1 + a_e [inverses])
+//! staleness   (k + N) √(1 + N/k) (1 + aₛ (Iₛ-1)) (1 + aᵣ (Iᵣ-1)) (1 + a_c log₂ B/c) (1 + a_e [inverses])
 //! plan        the least staleness with overhead <= limit, over all k, Iₛ, Iᵣ, c and both paths
 //! ```
 //! Staleness is how many batches a given progress takes, in a unit of its own. N is the gradient noise scale in batches: with
 //! k of them an update, progress a batch is 1/(k + N) (McCandlish et al.), and what noise is left when the loss no longer
-//! falls is in proportion to 1 + N/k; the product is least at k = N. Old statistics, old inverses, few cases and factored
-//! damping make a direction worse by the weights below.
+//! falls is in proportion to 1 + N/k. That matters late only, and counts by its root: the product is least at k = N/2. Old
+//! statistics, old inverses, few cases and factored damping make a direction worse by the weights below.
 //!
 //! Cost        some thousand prices, each a handful of flops.
 //! Laws        tests/overhead_budget.rs (against all plans one by one; monotone in the limit).
@@ -69,7 +69,8 @@ impl KfacPlan {
     pub fn staleness(&self, noise: f64) -> f64 {
         let worse = |weight: f64, by: f64| 1.0 + weight * by;
         let k = self.update_interval as f64;
-        (k + noise).powi(2) / k
+        (k + noise)
+            * (1.0 + noise / k).sqrt()
             * worse(STATISTICS, self.statistics_interval as f64 - 1.0)
             * worse(REFRESH, self.refresh_interval as f64 - 1.0)
             * worse(CASES, f64::from(self.statistics_share.max(1).ilog2()))
@@ -137,8 +138,8 @@ impl PlanCosts {
         let least = |plans: &mut dyn Iterator<Item = KfacPlan>| {
             plans.min_by(|a, b| a.staleness(noise).total_cmp(&b.staleness(noise)))
         };
-        // convex in k, least at N: the whole numbers beside it, or the smallest that fits
-        let beside = [noise.floor() as u64, noise.ceil() as u64];
+        // falls in k to N/2, then rises: the whole numbers beside it, or the smallest that fits
+        let beside = [(0.5 * noise).floor() as u64, (0.5 * noise).ceil() as u64];
         let frequencies = |plan| {
             let least_within = self.most_frequent(plan, limit)?;
             let k = beside.map(|k| k.clamp(least_within.update_interval, KfacPlan::LONGEST));

@@ -73,3 +73,13 @@ pub struct OverheadReport {
     /// The mean over the run, over some thousand batches at most; `None` where no clock is read, and before an update.
     pub measured: Option<f64>,
 }
+
+impl OverheadReport {
+    /// Whether statistics and inverses are as fresh as they can be and less than nine tenths of the budget is spent: more
+    /// would buy nothing. So it is where an update averages many batches for their noise.
+    pub fn is_saturated(&self) -> bool {
+        let KfacPlan { statistics_interval, statistics_share, refresh_interval, .. } = self.plan;
+        let freshest = (statistics_interval, statistics_share, refresh_interval) == (1, 1, 1);
+        freshest && self.predicted < 0.9 * self.limit
+    }
+}

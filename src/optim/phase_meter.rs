@@ -48,6 +48,8 @@ pub(super) type Meter = Phases<Rates>;
 /// The seconds of one step; a phase that it did not have is `None`.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub(super) struct Laps {
+    /// Of the budget itself.
+    pub(super) planning: f64,
     pub(super) gradient: f64,
     pub(super) pass: f64,
     pub(super) statistics: Option<f64>,
@@ -57,10 +59,17 @@ pub(super) struct Laps {
 }
 
 impl Laps {
-    /// From a report, the seconds of its statistics and of its pass over θ; `update` where θ was to be changed.
-    pub(super) fn of<T: Scalar>(report: &StepReport<T>, statistics: f64, pass: f64, update: bool) -> Self {
+    /// From a report, the seconds of planning, of its statistics and of its pass over θ; `update` where θ was to be changed.
+    pub(super) fn of<T: Scalar>(
+        report: &StepReport<T>,
+        planning: f64,
+        statistics: f64,
+        pass: f64,
+        update: bool,
+    ) -> Self {
         let seconds = report.seconds;
         Self {
+            planning,
             gradient: seconds.gradient,
             pass,
             statistics: (statistics > 0.0).then_some(statistics),

@@ -147,6 +147,17 @@ impl<T: Scalar> KfacPreconditioner<T> {
         self.layout.blocks().iter().zip(&self.layers).map(|(block, layer)| (shape(block), layer.structure)).collect()
     }
 
+    /// Σ tr A tr S over the number of parameters of the layers that have A and S; `None` before statistics, or without
+    /// such layers.
+    pub(super) fn mean_eigenvalue(&self) -> Option<f64> {
+        let trace = |m: MatRef<'_, T>| (0..m.nrows()).map(|i| m.at(i, i).f64()).sum::<f64>();
+        let factors = (0..self.layers.len()).filter_map(|layer| self.factors(layer));
+        let (sum, count) = factors.fold((0.0, 0), |(sum, count), f| {
+            (sum + trace(f.a()) * trace(f.s()), count + f.a().nrows() * f.s().nrows())
+        });
+        (sum > 0.0).then(|| sum / count as f64)
+    }
+
     /// The damping of refreshes to come, and the updates that each is to serve.
     pub(super) fn set_refreshes(&mut self, damping: KroneckerDamping<T>, updates: u64) {
         (self.options.damping, self.options.updates_per_refresh) = (damping, updates);

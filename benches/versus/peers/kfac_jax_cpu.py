@@ -53,9 +53,12 @@ def prepare(row, settings):
     return Task(lambda: [step() for _ in range(steps)], steps=steps)
 
 
-def curve(settings, seconds, damping):
-    """From the shared start through the shared batches. What compiles is run before, on another state."""
+def curve(settings, seconds, damping, together):
+    """From the shared start through the shared batches, so many of them joined to a larger one for each step. What compiles
+    is run before, on another state."""
+    together = int(together)
     data, order = inputs.mnist(settings.mnist), inputs.batches(settings)
+    order = order[:len(order) // together * together].reshape(-1, together * order.shape[1])
     method = optimizer(5, l2=1e-5, burn_in=5, initial_damping=damping, **ADAPTIVE)
     key = jax.random.PRNGKey(0)
 
@@ -75,6 +78,6 @@ def curve(settings, seconds, damping):
         return layers, number, time.perf_counter() - begin
     train(float("inf"), 12)
     layers, steps, elapsed = train(seconds, 10**9)
-    name = f"kfac_jax_{damping:g}.f32"
+    name = f"kfac_jax_{damping:g}_{together}.f32"
     inputs.save_parameters(settings, name, layers)
-    return {"steps": steps, "seconds": elapsed, "parameters": name}
+    return {"batches": steps * together, "seconds": elapsed, "parameters": name}
