@@ -203,7 +203,7 @@ mod tests {
                     laps.statistics = due(plan.statistics_interval).then(|| 2e-9 * flops.statistics[share]);
                     laps.refresh = due(plan.refresh_interval).then(|| 2e-9 * flops.refresh[plan.path.index()]);
                     laps.solve = Some(1e-9 * flops.solve[plan.path.index()]);
-                    laps.probe = due(5).then(|| 1e-9 * flops.probe);
+                    laps.probe = due(5).then_some(1e-9 * flops.probe);
                 }
                 let parts = [laps.statistics, laps.refresh, laps.solve, laps.probe];
                 self.spent += laps.gradient + laps.pass + parts.iter().flatten().sum::<f64>();
