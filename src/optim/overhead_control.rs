@@ -13,7 +13,7 @@
 //!
 //! Cost        a plan every 16 batches, every 256 where a gradient takes microseconds; the noise every 16 updates, a
 //!             direction each.
-//! Laws        tests/overhead_budget.rs.
+//! Laws        the tests below; tests/overhead_budget.rs.
 
 use super::kfac_phases::Phases;
 use super::overhead_budget::{CostBasis, OverheadBudget, OverheadReport};
