@@ -1,11 +1,11 @@
 //! Exact against factored damping where λ may fall to a floor and no further: the losses behind the floor under which a
 //! budget takes no eigenbases (docs/damping.md).
 
+use pullback::Ctx;
 use pullback::curvature::{KroneckerDamping, PiRule};
 use pullback::nn::Workspace;
 use pullback::nn::data::{Minibatches, Partial};
-use pullback::optim::{DampingAdaptation, Kfac, KfacOptions, Objective, Optimizer};
-use pullback::{Ctx, MatRef};
+use pullback::optim::{DampingAdaptation, Kfac, KfacOptions, KfacPreconditioner, Objective, Optimizer};
 
 use crate::Failure;
 use crate::networks::{DAMPING, Network};
@@ -15,16 +15,6 @@ const UPDATE_INTERVAL: u64 = 2;
 const BATCHES: u64 = 1500;
 
 type Optim = Kfac<f32, Workspace<f32>>;
-
-/// Mean eigenvalue of the blocks: Σ tr A tr S over the number of parameters.
-fn mean_eigenvalue(kfac: &Optim, network: &Network) -> Option<f64> {
-    let preconditioner = kfac.preconditioner()?;
-    let trace = |m: MatRef<'_, f32>| (0..m.nrows()).map(|i| f64::from(m.at(i, i))).sum::<f64>();
-    let layout = network.net.layout();
-    let factors = (0..layout.blocks().len()).map(|layer| preconditioner.factors(layer));
-    let products = factors.map(|f| f.map(|f| trace(f.a()) * trace(f.s())));
-    Some(products.sum::<Option<f64>>()? / layout.len() as f64)
-}
 
 /// Loss and mean eigenvalue at the end.
 fn train(
@@ -51,7 +41,8 @@ fn train(
         network.select(&mut batch, order.next_batch())?;
         kfac.step(ctx, &network.net, &mut theta, &batch)?;
     }
-    Ok((network.loss(ctx, &theta)?, mean_eigenvalue(&kfac, network).unwrap_or(f64::NAN)))
+    let mean = kfac.preconditioner().and_then(KfacPreconditioner::mean_eigenvalue);
+    Ok((network.loss(ctx, &theta)?, mean.unwrap_or(f64::NAN)))
 }
 
 /// A table of losses by floor.

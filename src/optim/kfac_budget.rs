@@ -24,7 +24,7 @@ impl<T: Scalar, W> Kfac<T, W> {
         let cases = cases.ok_or_else(|| Error::invalid("overhead budget", "the objective tells no factored_cases"))?;
         let options = &mut self.options;
         let flops = || Phases::flops(options, &state.preconditioner.layers(objective.layout()), cases);
-        let exact = takes_exact_damping(lambda + objective.l2().f64(), state.preconditioner.mean_eigenvalue());
+        let exact = || takes_exact_damping(lambda + objective.l2().f64(), state.preconditioner.mean_eigenvalue());
         let plan = control.choose(cases, probes(options), exact, state.noise.batches(), flops);
         options.update_interval = plan.update_interval;
         options.statistics_interval = plan.statistics_interval;

@@ -65,6 +65,11 @@ impl KfacPlan {
         (self.statistics_share > 1).then(|| batch.div_ceil(self.statistics_share).max(1))
     }
 
+    /// The place of the share in [`KfacPlan::SHARES`]; `None` for another one.
+    pub(super) fn share_index(&self) -> Option<usize> {
+        Self::SHARES.iter().position(|&share| share == self.statistics_share)
+    }
+
     /// Batches that a given progress takes, up to a factor, at a noise of N batches: what a plan is judged by.
     pub fn staleness(&self, noise: f64) -> f64 {
         let worse = |weight: f64, by: f64| 1.0 + weight * by;
@@ -121,10 +126,9 @@ impl PlanCosts {
             DampingPath::Inverses => self.inverses,
             DampingPath::Eigenbases => self.eigenbases,
         };
-        let share = KfacPlan::SHARES.iter().position(|&share| share == plan.statistics_share);
         let costs = KfacCosts {
             gradient: self.gradient,
-            statistics: share.map_or(f64::INFINITY, |i| self.statistics[i]),
+            statistics: plan.share_index().map_or(f64::INFINITY, |i| self.statistics[i]),
             refresh: path.refresh,
             update: path.update,
         };

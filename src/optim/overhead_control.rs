@@ -101,7 +101,7 @@ impl OverheadControl {
         &mut self,
         cases: usize,
         probes: f64,
-        exact: bool,
+        exact: impl FnOnce() -> bool,
         noise: Option<f64>,
         flops: impl FnOnce() -> Phases<f64>,
     ) -> KfacPlan {
@@ -111,7 +111,7 @@ impl OverheadControl {
         }
         let period = ((PLAN_FLOPS / self.flops.gradient) as u64).clamp(PERIOD, LONGEST_PERIOD);
         let plan = self.plan.filter(|_| !resized && !self.young() && self.seen < self.planned + period);
-        let plan = plan.unwrap_or_else(|| self.plan_anew(probes, exact, noise));
+        let plan = plan.unwrap_or_else(|| self.plan_anew(probes, exact(), noise));
         let least = if self.measures_noise() { 2 } else { 1 };
         KfacPlan { update_interval: plan.update_interval.max(least), ..plan }
     }
@@ -154,7 +154,7 @@ impl OverheadControl {
         if self.updates < 2 {
             return; // what the first update takes is memory
         }
-        let share = KfacPlan::SHARES.iter().position(|&share| share == plan.statistics_share).unwrap_or(0);
+        let share = plan.share_index().unwrap_or(0);
         let (spent, sgd) = self.meter.add(laps, &self.flops, share, self.path.index());
         let kept = 1.0 - FORGOTTEN;
         self.spent = kept * self.spent + spent + laps.planning;
@@ -190,11 +190,11 @@ mod tests {
             Self { flops, control, spent: 0.0, batches: 0, updates: 0 }
         }
 
-        /// One update; gives its seconds.
+        /// The batches of one update.
         fn update(&mut self) {
             let flops = self.flops;
-            let plan = self.control.choose(256, 0.2, false, Some(0.1), || flops);
-            let share = KfacPlan::SHARES.iter().position(|&s| s == plan.statistics_share).unwrap();
+            let plan = self.control.choose(256, 0.2, || false, Some(0.1), || flops);
+            let share = plan.share_index().unwrap();
             let sgd = Laps { gradient: flops.gradient * 1e-9, pass: flops.pass * 1e-9, ..Laps::default() };
             let due = |interval: u64| self.updates.is_multiple_of(interval);
             for batch in 1..=plan.update_interval {
@@ -249,7 +249,7 @@ mod tests {
     fn by_flops_there_is_neither_credit_nor_debt() {
         let mut control = OverheadControl::new(OverheadBudget::flops(1.5));
         let machine = Machine::new(1.5);
-        control.choose(256, 0.0, false, None, || machine.flops);
+        control.choose(256, 0.0, || false, None, || machine.flops);
         assert_eq!(control.target(), 1.5);
         assert!(control.report().unwrap().predicted <= 1.5);
     }

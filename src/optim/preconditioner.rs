@@ -147,9 +147,9 @@ impl<T: Scalar> KfacPreconditioner<T> {
         self.layout.blocks().iter().zip(&self.layers).map(|(block, layer)| (shape(block), layer.structure)).collect()
     }
 
-    /// Σ tr A tr S over the number of parameters of the layers that have A and S; `None` before statistics, or without
-    /// such layers.
-    pub(super) fn mean_eigenvalue(&self) -> Option<f64> {
+    /// The mean eigenvalue of the blocks A ⊗ S, Σ tr A tr S over the number of parameters of the layers that have both:
+    /// what a λ is small or large against. `None` before statistics, or without such layers.
+    pub fn mean_eigenvalue(&self) -> Option<f64> {
         let trace = |m: MatRef<'_, T>| (0..m.nrows()).map(|i| m.at(i, i).f64()).sum::<f64>();
         let factors = (0..self.layers.len()).filter_map(|layer| self.factors(layer));
         let (sum, count) = factors.fold((0.0, 0), |(sum, count), f| {
